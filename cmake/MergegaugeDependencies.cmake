@@ -1,0 +1,22 @@
+# Every outside dependency, all of them Debian packages (scripts/packages.txt).  Folders name the targets they use.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)  # nlohmann_json::nlohmann_json
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)  # Eigen3::Eigen
+find_package(fmt REQUIRED)                 # fmt::fmt
+find_package(CLI11 REQUIRED)               # CLI11::CLI11
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
+
+# oneDNN's own CMake package asks for OpenCL headers that its CPU part does not need: find the library itself.
+find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(DNNL::dnnl INTERFACE IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "${DNNL_INCLUDE_DIR}" INTERFACE_LINK_LIBRARIES "${DNNL_LIBRARY}")
+
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
+
+if(MERGEGAUGE_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
