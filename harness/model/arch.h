@@ -1,0 +1,99 @@
+// The architecture table: what tensors a checkpoint of each architecture has, under which names and shapes, and
+// how its config is read.  To add an architecture: one file with one ArchSpec value, one line in registry.cc.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/model/config.h"
+#include "kernels/core/shape.h"
+
+namespace mg {
+
+/// What a tensor is for.  Code uses roles; checkpoint names appear only in TensorRule.
+enum class Role : std::uint8_t {
+  kEmbedTokens,
+  kEmbedPositions,
+  kInputNorm,
+  kInputNormBias,
+  kQProj,
+  kQBias,
+  kKProj,
+  kKBias,
+  kVProj,
+  kVBias,
+  kQkvProj,  // packed
+  kQkvBias,
+  kQNorm,
+  kKNorm,
+  kOProj,
+  kOBias,
+  kPostAttentionNorm,  // Gemma: after attention, before the residual is added
+  kMlpNorm,            // before the MLP ("post_attention_layernorm" of Llama)
+  kMlpNormBias,
+  kGateProj,
+  kUpProj,
+  kUpBias,
+  kGateUpProj,  // packed
+  kDownProj,
+  kDownBias,
+  kPostMlpNorm,  // Gemma
+  kRouter,
+  kExpertGateProj,
+  kExpertUpProj,
+  kExpertDownProj,
+  kFinalNorm,
+  kFinalNormBias,
+  kLmHead,
+  kVision,  // named and shaped, but not part of the text forward pass
+  kCount,
+};
+std::string_view role_name(Role role);
+
+/// How a weight lies in memory.
+enum class Layout : std::uint8_t {
+  kLinear,     // [out, in]
+  kConv1D,     // [in, out]
+  kVector,     // [n]
+  kEmbedding,  // [V, H]
+  kOther,
+};
+
+struct TensorRule {
+  Role role;
+  // With "{l}" for the layer and "{e}" for the expert: "model.layers.{l}.self_attn.q_proj.weight".
+  std::string_view name;
+  // Dimensions over the config's letters, e.g. "N*D, H" (letters of DESIGN.md section 8; E experts, M expert width,
+  // P positions), evaluated by shape_of().
+  std::string_view shape;
+  Layout layout;
+  // Whether a checkpoint with this config has the tensor in layer l; nullptr: always.
+  bool (*present)(const ModelConfig& config, std::int64_t layer) = nullptr;
+  // May be absent without an error (lm_head of a tied model).
+  bool optional = false;
+};
+
+struct ArchSpec {
+  std::string_view model_type;                      // config.json model_type
+  std::span<const std::string_view> architectures;  // config.json architectures[0] accepted
+  std::span<const TensorRule> rules;
+  /// Reads config.json; throws Error "config.*".
+  ModelConfig (*read_config)(const nlohmann::json& config, std::string_view file);
+  // False for rows that only know headers (lint, audit) and have no forward pass yet.
+  bool forward = true;
+};
+
+/// All architectures known, by model_type.
+std::span<const ArchSpec* const> architectures();
+
+/// The row for this config.json; throws Error "config.unknown-architecture" listing those known.
+const ArchSpec& find_architecture(const nlohmann::json& config, std::string_view file);
+
+/// Evaluates a TensorRule's shape.
+Shape shape_of(const TensorRule& rule, const ModelConfig& config);
+
+}  // namespace mg
