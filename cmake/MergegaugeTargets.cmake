@@ -1,4 +1,4 @@
-# Two ways to make a target, so that every folder's CMakeLists.txt is a list of files and what they use.
+# Three ways to make a target, so that every folder's CMakeLists.txt is a list of files and what they use.
 
 # Warnings and numerics shared by all targets.  -ffp-contract=off: g++ contracts a*b+c to FMA by default,
 # which would make results depend on inlining; kernels write their FMA explicitly.
@@ -8,9 +8,19 @@ target_compile_options(mg_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wdouble-promotion -ffp-contract=off
   $<$<BOOL:${MERGEGAUGE_WERROR}>:-Werror>)
 
+# Folders are added bottom up (CMakeLists.txt at the root), so a folder that does not exist yet lies above: a link upward.
+function(mg_check_downward name)
+  foreach(used IN LISTS ARGN)
+    if(used MATCHES "^mg_" AND NOT TARGET ${used})
+      message(FATAL_ERROR "${name} uses ${used}, which is not below it (DESIGN.md section 4)")
+    endif()
+  endforeach()
+endfunction()
+
 # mg_library(NAME SOURCES a.cc b.cc USES mg_core PkgTarget)   a folder's static library (header-only: no SOURCES)
 function(mg_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE_USES" ${ARGN})
+  mg_check_downward(${name} ${ARG_USES} ${ARG_PRIVATE_USES})
   if(ARG_SOURCES)
     add_library(${name} STATIC ${ARG_SOURCES})
     target_link_libraries(${name} PUBLIC ${ARG_USES} PRIVATE mg_options ${ARG_PRIVATE_USES})
@@ -24,16 +34,40 @@ function(mg_library name)
 endfunction()
 
 # mg_test(NAME SOURCES a_test.cc USES mg_io LABELS fast)   a GoogleTest program; its cases appear in CTest one by one
+# Labels: fast (default) golden slow gpu real; threads beside one of them where the thread sanitizer should look too.
 function(mg_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;USES;LABELS" ${ARGN})
-  add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE mg_options ${ARG_USES} GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE MG_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
   if(NOT ARG_LABELS)
     set(ARG_LABELS fast)
   endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE mg_options ${ARG_USES} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE MG_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+  list(JOIN ARG_LABELS "\\;" labels)  # escaped: the list has to survive a generated script
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# mg_fuzz(NAME SOURCES a_fuzz.cc USES mg_io CORPUS corpus)   a function LLVMFuzzerTestOneInput(data, size)
+# With MERGEGAUGE_FUZZERS (preset fuzz) a libFuzzer program, otherwise one that replays the corpus folder (relative to the
+# caller's, committed) once: a corpus file that ever crashed stays a test in every build.  Label: fuzz.
+add_custom_target(fuzzers)
+function(mg_fuzz name)
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;USES" ${ARGN})
+  set(corpus "${CMAKE_CURRENT_SOURCE_DIR}/${ARG_CORPUS}")
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE mg_options ${ARG_USES})
+  add_dependencies(fuzzers ${name})
+  if(MERGEGAUGE_FUZZERS)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set(found "${CMAKE_CURRENT_BINARY_DIR}/${name}.found")  # inputs it discovers; the committed corpus stays as it is
+    file(MAKE_DIRECTORY "${found}")
+    add_test(NAME ${name} COMMAND ${name} -runs=20000 -seed=1 -timeout=10 "${found}" "${corpus}")
+  else()
+    target_sources(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cc")
+    add_test(NAME ${name} COMMAND ${name} "${corpus}")
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
 endfunction()

@@ -1,0 +1,57 @@
+// The table of DESIGN.md section 4, lowest layer first.
+#include "tests/layering/layering.h"
+
+namespace mg::layering {
+
+const std::vector<FolderRule>& folder_rules() {
+  static const std::vector<FolderRule> rules = {
+      {"kernels/core", {}},
+      {"kernels/backend.h", {}},
+      {"kernels/contract", {"kernels/backend.h"}},
+      {"kernels/reference", {"kernels/backend.h", "kernels/contract"}},
+      {"kernels/cpu", {"kernels/backend.h", "kernels/contract"}},
+      {"kernels/cuda", {"kernels/backend.h", "kernels/contract"}},
+      // The list of backends and the operations' benchmarks: above all of them.
+      {"kernels/registry", {"kernels/"}},
+      {"kernels/bench", {"kernels/"}},
+      {"harness/io", {}},
+      {"harness/result", {}},
+      {"harness/model", {"kernels/backend.h", "kernels/contract", "harness/io"}},
+      {"suites", {"harness/io"}},
+      {"harness/lanes", {"kernels/", "harness/io", "harness/result", "harness/model", "suites"}},
+      {"harness/lint", {"harness/io", "harness/model", "harness/result"}},
+      {"harness/audit", {"harness/io", "harness/model", "harness/result"}},
+      {"harness/metrics", {"harness/result"}},
+      {"harness/verdict", {"harness/result", "harness/metrics"}},
+      {"harness/run",
+       {"kernels/", "suites", "harness/io", "harness/result", "harness/model", "harness/lanes",
+        "harness/lint", "harness/audit", "harness/metrics", "harness/verdict"}},
+      {"harness/bench",
+       {"kernels/", "suites", "harness/io", "harness/result", "harness/model", "harness/lanes",
+        "harness/metrics", "harness/verdict"}},
+      {"reports", {"harness/result"}},
+      {"harness/cli", {"kernels/", "suites", "harness/", "reports"}},
+  };
+  return rules;
+}
+
+const std::vector<OutsideRule>& outside_rules() {
+  static const std::vector<OutsideRule> rules = {
+      {"iostream", {"harness/cli"}},  // the program alone writes to a stream
+      {"CLI/", {"harness/cli"}},
+      {"Eigen/", {"kernels/reference", "harness/metrics", "harness/verdict"}},
+      {"dnnl", {"kernels/cpu", "kernels/bench"}},
+      {"oneapi/", {"kernels/cpu", "kernels/bench"}},
+      {"immintrin.h", {"kernels/core", "kernels/cpu", "harness/audit"}},
+      {"cuda", {"kernels/cuda"}},
+      {"cublas", {"kernels/cuda"}},
+      {"benchmark/", {"kernels/bench", "harness/bench"}},
+      {"curl/", {"harness/bench"}},
+      {"sqlite3.h", {"reports"}},
+      {"gtest/", {}},
+      {"gmock/", {}},
+  };
+  return rules;
+}
+
+}  // namespace mg::layering
