@@ -35,6 +35,7 @@ endfunction()
 
 # mg_test(NAME SOURCES a_test.cc USES mg_io LABELS fast)   a GoogleTest program; its cases appear in CTest one by one
 # Labels: fast (default) golden slow gpu real; threads beside one of them where the thread sanitizer should look too.
+add_custom_target(thread_tests)
 function(mg_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;USES;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
@@ -46,6 +47,9 @@ function(mg_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE mg_options ${ARG_USES} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE MG_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(thread_tests ${name})
+  endif()
   list(JOIN ARG_LABELS "\\;" labels)  # escaped: the list has to survive a generated script
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
