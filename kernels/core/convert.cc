@@ -8,6 +8,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/half.h"
+#include "kernels/core/rounding.h"
 
 namespace mg {
 namespace {
@@ -117,6 +118,42 @@ __attribute__((target("avx2,f16c"))) std::int64_t round_half_avx2(float* values,
   return i;
 }
 
+// Rounds blocks on the grid in double, then packs: every step after the rounding is exact.  Returns
+// how many elements it did; a block with a NaN is left to the scalar code, which defines a NaN's
+// bits.
+__attribute__((target("avx2,f16c"))) std::int64_t narrow_half_avx2(DType dtype,
+                                                                   const double* source,
+                                                                   std::int64_t n, std::byte* out) {
+  constexpr std::int64_t kBlock = 64;
+  const GridFormat format = grid_format(dtype);
+  auto* halves = reinterpret_cast<std::uint16_t*>(out);
+  alignas(32) float rounded[kBlock];
+  std::int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    int unordered = 0;
+    for (std::int64_t j = 0; j < kBlock; ++j) {
+      const double value = source[i + j];
+      rounded[j] = static_cast<float>(round_to_grid(value, format));
+      unordered += value != value ? 1 : 0;
+    }
+    if (unordered != 0) {
+      return i;
+    }
+    for (std::int64_t j = 0; j < kBlock; j += 8) {
+      const __m256 values = _mm256_load_ps(rounded + j);
+      __m128i packed;
+      if (dtype == DType::kF16) {
+        packed = _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT);
+      } else {
+        const __m256i top = _mm256_srli_epi32(_mm256_castps_si256(values), 16);
+        packed = _mm_packus_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+      }
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(halves + i + j), packed);
+    }
+  }
+  return i;
+}
+
 // AVX2 implies F16C: every CPU with the former has the latter, and clang 14's builtin cannot ask
 // for it.
 bool has_avx2_f16c() {
@@ -152,6 +189,14 @@ void widen_to_double(DType dtype, const std::byte* source, std::int64_t n, doubl
 }
 
 void narrow_from_double(DType dtype, const double* source, std::int64_t n, std::byte* out) {
+#if defined(__x86_64__)
+  if ((dtype == DType::kF16 || dtype == DType::kBF16) && has_avx2_f16c()) {
+    const std::int64_t done = narrow_half_avx2(dtype, source, n, out);
+    source += done;
+    out += static_cast<std::size_t>(done) * sizeof(std::uint16_t);
+    n -= done;
+  }
+#endif
   const auto each = [&](auto convert) {
     for (std::int64_t i = 0; i < n; ++i) {
       store(out, i, convert(source[i]));
