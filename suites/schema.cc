@@ -1,0 +1,363 @@
+#include "suites/schema.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+namespace mg {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::array<std::string_view, 9> kKeys{"id",       "input_ids",    "text",
+                                                "messages", "tools",        "tags",
+                                                "spans",    "pixel_values", "image_grid_thw"};
+constexpr std::string_view kCompletion = "completion";
+
+/// Shortened text of a value for a message.
+std::string shown(const Json& value) {
+  constexpr std::size_t kMost = 60;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  if (text.size() > kMost) {
+    text.resize(kMost);
+    // A cut may split a UTF-8 sequence: drop its remains.
+    while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xC0U) == 0x80U) {
+      text.pop_back();
+    }
+    if (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80U) != 0) {
+      text.pop_back();
+    }
+    text += "...";
+  }
+  return text;
+}
+
+/// A whole number from 0 to 2^31 - 1.
+std::optional<std::int64_t> small_number(const Json& value) {
+  constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max());
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kLargest) {
+    return std::nullopt;
+  }
+  return value.get<std::int64_t>();
+}
+
+std::optional<std::vector<std::int32_t>> token_ids(const Json& value) {
+  if (!value.is_array() || value.empty()) {
+    return std::nullopt;
+  }
+  std::vector<std::int32_t> ids;
+  ids.reserve(value.size());
+  for (const Json& element : value) {
+    const auto id = small_number(element);
+    if (!id) {
+      return std::nullopt;
+    }
+    ids.push_back(static_cast<std::int32_t>(*id));
+  }
+  return ids;
+}
+
+class LineParser {
+ public:
+  LineParser(std::int64_t line, const std::filesystem::path& folder,
+             std::vector<SchemaProblem>& problems)
+      : line_(line), folder_(folder), problems_(problems) {}
+
+  std::optional<SuitePrompt> parse(std::string_view text) {
+    const std::size_t before = problems_.size();
+    const auto object = parse_json(text);
+    if (!object) {
+      return std::nullopt;
+    }
+    prompt_.line = line_;
+    check_keys(*object);
+    read_id(*object);
+    read_content(*object);
+    read_completion(*object);
+    read_tags(*object);
+    read_spans(*object);
+    read_image(*object);
+    if (problems_.size() != before) {
+      return std::nullopt;
+    }
+    return std::move(prompt_);
+  }
+
+ private:
+  void problem(std::string code, std::string what, std::string expected, std::string actual,
+               std::string hint = "") {
+    problems_.push_back({std::move(code), line_, std::move(what), std::move(expected),
+                         std::move(actual), std::move(hint)});
+  }
+
+  void wrong_type(std::string_view key, std::string_view expected, const Json& value) {
+    problem("wrong-type", fmt::format("\"{}\" is not what a suite holds there", key),
+            std::string(expected), shown(value));
+  }
+
+  std::optional<Json> parse_json(std::string_view text) {
+    std::vector<std::set<std::string>> open;  // keys seen in each open object
+    std::string repeated;
+    const Json::parser_callback_t watch = [&](int /*depth*/, Json::parse_event_t event,
+                                              Json& parsed) {
+      if (event == Json::parse_event_t::object_start) {
+        open.emplace_back();
+      } else if (event == Json::parse_event_t::object_end) {
+        open.pop_back();
+      } else if (event == Json::parse_event_t::key &&
+                 !open.back().insert(parsed.get<std::string>()).second && repeated.empty()) {
+        repeated = parsed.get<std::string>();
+      }
+      return true;
+    };
+    try {
+      Json value = Json::parse(text, watch);
+      if (!value.is_object()) {
+        problem("json", "a line is not a JSON object", "{\"id\": ..., \"input_ids\": [...]}",
+                shown(value));
+        return std::nullopt;
+      }
+      if (!repeated.empty()) {
+        problem("json", "a line repeats a key", "each key once",
+                fmt::format("\"{}\" twice", repeated));
+        return std::nullopt;
+      }
+      return value;
+    } catch (const Json::parse_error& error) {
+      problem("json", "a line is not valid JSON", "one JSON object a line",
+              fmt::format("an error at byte {} of the line", error.byte),
+              "a prompt must stand on one line; line breaks inside a text are written \\n");
+      return std::nullopt;
+    }
+  }
+
+  void check_keys(const Json& object) {
+    for (const auto& [key, value] : object.items()) {
+      if (key != kCompletion && std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+        problem("unknown-key", "a prompt has a key that suites do not have",
+                fmt::format("{}, {}", fmt::join(kKeys, ", "), kCompletion),
+                fmt::format("\"{}\"", key));
+      }
+    }
+  }
+
+  void read_id(const Json& object) {
+    const auto found = object.find("id");
+    if (found == object.end()) {
+      problem("missing-key", "a prompt has no id", "\"id\": a name unique in the suite",
+              "no \"id\"");
+    } else if (!found->is_string() || found->get_ref<const std::string&>().empty()) {
+      wrong_type("id", "a string that is not empty", *found);
+    } else {
+      prompt_.id = found->get<std::string>();
+    }
+  }
+
+  void read_content(const Json& object) {
+    std::vector<std::string_view> given;
+    for (const std::string_view key : {"input_ids", "text", "messages"}) {
+      if (object.contains(key)) {
+        given.push_back(key);
+      }
+    }
+    if (given.size() != 1) {
+      problem("missing-key", "a prompt needs one source of tokens",
+              "one of input_ids, text, messages",
+              given.empty() ? "none" : fmt::format("{}", fmt::join(given, ", ")));
+      return;
+    }
+    const Json& value = object.at(given.front());
+    if (given.front() == "input_ids") {
+      if (const auto ids = token_ids(value)) {
+        prompt_.input_ids = *ids;
+      } else {
+        wrong_type("input_ids", "a list, not empty, of whole numbers from 0 to 2147483647", value);
+      }
+    } else if (given.front() == "text") {
+      if (value.is_string() && !value.get_ref<const std::string&>().empty()) {
+        prompt_.text = value.get<std::string>();
+      } else {
+        wrong_type("text", "a string that is not empty", value);
+      }
+    } else if (value.is_array() && !value.empty()) {
+      prompt_.messages = value.dump();
+    } else {
+      wrong_type("messages", "a list of messages that is not empty", value);
+    }
+    read_tools(object);
+  }
+
+  void read_tools(const Json& object) {
+    const auto found = object.find("tools");
+    if (found == object.end()) {
+      return;
+    }
+    if (!object.contains("messages")) {
+      problem("missing-key", "\"tools\" stand without messages", "\"messages\" beside \"tools\"",
+              "no \"messages\"");
+    } else if (!found->is_array()) {
+      wrong_type("tools", "a list", *found);
+    } else {
+      prompt_.tools = found->dump();
+    }
+  }
+
+  void read_completion(const Json& object) {
+    const auto found = object.find(kCompletion);
+    if (found == object.end()) {
+      return;
+    }
+    if (prompt_.input_ids.empty()) {
+      if (object.contains("input_ids")) {
+        return;  // already reported
+      }
+      problem("missing-key", "\"completion\" is given in tokens, so the prompt must be too",
+              "\"input_ids\" beside \"completion\"", "no \"input_ids\"");
+      return;
+    }
+    const std::int64_t length = prompt_.tokens();
+    if (const auto ids = token_ids(*found)) {
+      prompt_.scored_begin = length;
+      prompt_.input_ids.insert(prompt_.input_ids.end(), ids->begin(), ids->end());
+    } else if (const auto begin = small_number(*found)) {
+      if (*begin < 1 || *begin >= length) {
+        problem("out-of-prompt", "\"completion\" does not begin inside the prompt",
+                length > 1 ? fmt::format("an index from 1 to {}", length - 1)
+                           : "a list of ids: the prompt has one token",
+                fmt::format("{}", *begin),
+                "the first token has no prediction, so a completion begins at index 1 or later");
+      } else {
+        prompt_.scored_begin = *begin;
+      }
+    } else {
+      wrong_type(kCompletion, "the index of its first token in input_ids, or its ids", *found);
+    }
+  }
+
+  void read_tags(const Json& object) {
+    const auto found = object.find("tags");
+    if (found == object.end()) {
+      return;
+    }
+    const bool strings =
+        found->is_array() && std::all_of(found->begin(), found->end(), [](auto& tag) {
+          return tag.is_string() && !tag.template get_ref<const std::string&>().empty();
+        });
+    if (!strings) {
+      wrong_type("tags", "a list of strings that are not empty", *found);
+      return;
+    }
+    for (const Json& tag : *found) {
+      auto name = tag.get<std::string>();
+      if (std::find(prompt_.tags.begin(), prompt_.tags.end(), name) == prompt_.tags.end()) {
+        prompt_.tags.push_back(std::move(name));
+      }
+    }
+  }
+
+  void read_spans(const Json& object) {
+    const auto found = object.find("spans");
+    if (found == object.end()) {
+      return;
+    }
+    if (!found->is_array()) {
+      wrong_type("spans", "a list of {\"name\", \"begin\", \"end\"}", *found);
+      return;
+    }
+    if (prompt_.input_ids.empty()) {
+      if (!object.contains("input_ids")) {
+        problem("missing-key", "\"spans\" are given in tokens, so the prompt must be too",
+                "\"input_ids\" beside \"spans\"", "no \"input_ids\"");
+      }
+      return;
+    }
+    for (const Json& span : *found) {
+      read_span(span);
+    }
+  }
+
+  void read_span(const Json& span) {
+    const bool keys = span.is_object() && span.size() == 3 && span.contains("name") &&
+                      span.contains("begin") && span.contains("end");
+    const auto begin = keys ? small_number(span.at("begin")) : std::nullopt;
+    const auto end = keys ? small_number(span.at("end")) : std::nullopt;
+    if (!begin || !end || !span.at("name").is_string() ||
+        span.at("name").get_ref<const std::string&>().empty()) {
+      wrong_type("spans", "{\"name\": a string, \"begin\": an index, \"end\": an index}", span);
+      return;
+    }
+    if (!(*begin < *end && *end <= prompt_.tokens())) {
+      problem("out-of-prompt",
+              fmt::format("the span \"{}\" does not lie inside the prompt",
+                          span.at("name").get<std::string>()),
+              fmt::format("0 <= begin < end <= {}", prompt_.tokens()),
+              fmt::format("begin {}, end {}", *begin, *end));
+      return;
+    }
+    prompt_.spans.push_back({span.at("name").get<std::string>(), {*begin, *end}});
+  }
+
+  void read_image(const Json& object) {
+    const bool has_grid = object.contains("image_grid_thw");
+    const bool has_pixels = object.contains("pixel_values");
+    if (has_grid != has_pixels) {
+      problem("missing-key", "a prompt with images needs both keys of an image",
+              "pixel_values and image_grid_thw", has_grid ? "image_grid_thw" : "pixel_values");
+      return;
+    }
+    if (has_grid) {
+      read_grid(object.at("image_grid_thw"));
+      read_pixels(object.at("pixel_values"));
+    }
+  }
+
+  void read_grid(const Json& value) {
+    bool good = value.is_array() && !value.empty();
+    for (std::size_t i = 0; good && i < value.size(); ++i) {
+      std::array<std::int64_t, 3> grid{};
+      good = value[i].is_array() && value[i].size() == 3;
+      for (std::size_t k = 0; good && k < 3; ++k) {
+        grid[k] = small_number(value[i][k]).value_or(0);
+        good = grid[k] > 0;
+      }
+      prompt_.image_grid_thw.push_back(grid);
+    }
+    if (!good) {
+      wrong_type("image_grid_thw", "a list of [time, height, width], each 1 or more", value);
+    }
+  }
+
+  void read_pixels(const Json& value) {
+    const auto is_name = [&](const char* key) {
+      return value.contains(key) && value.at(key).is_string() &&
+             !value.at(key).get_ref<const std::string&>().empty();
+    };
+    if (!value.is_object() || value.size() != 2 || !is_name("file") || !is_name("tensor")) {
+      wrong_type("pixel_values", "{\"file\": a safetensors file, \"tensor\": a name in it}", value);
+      return;
+    }
+    prompt_.pixel_values = PixelValuesRef{folder_ / value.at("file").get<std::string>(),
+                                          value.at("tensor").get<std::string>()};
+  }
+
+  std::int64_t line_;
+  const std::filesystem::path& folder_;
+  std::vector<SchemaProblem>& problems_;
+  SuitePrompt prompt_;
+};
+
+}  // namespace
+
+std::optional<SuitePrompt> parse_prompt(std::string_view line_text, std::int64_t line,
+                                        const std::filesystem::path& folder,
+                                        std::vector<SchemaProblem>& problems) {
+  return LineParser(line, folder, problems).parse(line_text);
+}
+
+}  // namespace mg
