@@ -31,7 +31,8 @@ struct LaneRow {
 inline constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
 
 /// Reference against subject, and the base beside them.  Information in nats.  Formulas:
-/// reference/metrics.md section 2. d = z_subject - z_reference; `~` = centred by the row's mean.
+/// docs/reference/metrics.md section 2. d = z_subject - z_reference; `~` = centred by the row's
+/// mean.
 struct PairRow {
   double kl = kAbsent;          // KL(reference || subject)
   double reverse_kl = kAbsent;  // KL(subject || reference)

@@ -44,7 +44,11 @@ MG_INLINE D4 fma4(D4 a, D4 b, D4 c) {
 }
 
 MG_INLINE D4 select4(I4 mask, D4 if_true, D4 if_false) {
+#ifdef __AVX2__
+  return D4(_mm256_blendv_pd(__m256d(if_false), __m256d(if_true), __m256d(mask)));
+#else
   return D4((mask & I4(if_true)) | (~mask & I4(if_false)));
+#endif
 }
 
 MG_INLINE bool any4(I4 mask) {
@@ -85,9 +89,10 @@ MG_INLINE double min_of(D4 v) {
   return smaller(smaller(v[0], v[1]), smaller(v[2], v[3]));
 }
 
-/// e^x for x <= 700; 0 below -708, where the result would be no normal number.
+/// e^x for x <= 700; e^-708 = 3e-308 below that, so that the result is always a normal number.
 /// x = n ln 2 + r with |r| <= 0.3466; Taylor to r^13 leaves 0.3466^14 / 14! = 4e-18.
-MG_INLINE D4 exp4(D4 x) {
+MG_INLINE D4 exp4(D4 argument) {
+  const D4 x = max4(argument, splat(-708.0));
   const D4 kRound = splat(6755399441055744.0);  // 1.5 * 2^52: adding it rounds to an integer
   const D4 shifted = fma4(x, splat(1.4426950408889634074), kRound);
   const D4 n = shifted - kRound;
@@ -110,8 +115,7 @@ MG_INLINE D4 exp4(D4 x) {
   const D4 high = fma4(r4, ccd, fma4(r2, cab, c89));
   const D4 mantissa = fma4(r4, fma4(r4, high, middle), low);
   // The integer sits in the low bits of `shifted`: moved to the exponent, it multiplies by 2^n.
-  const D4 scaled = D4(I4(mantissa) + (I4(shifted) << 52));
-  return select4(x < splat(-708.0), splat(0.0), scaled);
+  return D4(I4(mantissa) + (I4(shifted) << 52));
 }
 
 /// ln(1 + x) for 0 <= x <= 1, by ln(y) = 2 atanh((y - 1) / (y + 1)) with y in [1/sqrt 2, sqrt 2];
