@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/io/json_file.h"
 #include "harness/io/safetensors.h"
 #include "kernels/core/tensor_view.h"
 
@@ -19,12 +20,18 @@ struct StoredTensor {
   int shard = 0;      // index into Checkpoint::shards()
 };
 
+struct OpenOptions {
+  // False: a folder without config.json opens as well, and config() is null.
+  bool require_config = true;
+};
+
 class Checkpoint {
  public:
-  /// Opens `folder`.  Throws Error "checkpoint.*", "safetensors.*", "json.*", "file.*": not a folder (a Hub id is
-  /// named as such), no safetensors (a pickle or GGUF is named with the command that converts it), an index that
-  /// disagrees with its shards (all disagreements in one error), paths that leave the folder.
-  static Checkpoint open(const std::filesystem::path& folder);
+  /// Opens `folder`.  Throws Error "folder.*", "checkpoint.*", "index.*", "safetensors.*", "json.*", "file.*":
+  /// not a folder (a Hub id is named as such), no safetensors (a pickle or GGUF is named with the command that
+  /// converts it), an index that disagrees with its shards (all disagreements in one error), paths that leave the
+  /// folder.  Lint looks at folders that do not open through scan_folder (folder.h).
+  static Checkpoint open(const std::filesystem::path& folder, const OpenOptions& options = {});
 
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
@@ -38,6 +45,10 @@ class Checkpoint {
   const std::vector<SafetensorsFile>& shards() const;
   /// Whether model.safetensors.index.json selected the shards.
   bool has_index() const;
+  /// The index as parsed; null without one.
+  const nlohmann::json& index() const;
+  /// Safetensors files in the folder that hold none of the tensors above; some servers load them all the same.
+  const std::vector<std::string>& stray_files() const;
 
   /// Read-ahead / drop of a tensor's pages, see MappedFile.
   void prefetch(const StoredTensor& tensor) const;
@@ -50,8 +61,5 @@ class Checkpoint {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// Parses a JSON file strictly: UTF-8, no duplicate keys, no trailing text.  Errors name line and column.
-nlohmann::json read_json(const std::filesystem::path& path);
 
 }  // namespace mg
