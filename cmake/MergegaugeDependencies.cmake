@@ -17,6 +17,7 @@ set_target_properties(DNNL::dnnl PROPERTIES
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
 
 if(MERGEGAUGE_TESTS)
+  find_package(benchmark REQUIRED)  # benchmark::benchmark
   find_package(GTest REQUIRED)
   include(GoogleTest)
 endif()

@@ -1,5 +1,5 @@
-// Attaches an adapter's parts to the tensors of a base, by canonical names alone: works for architectures the
-// table does not know.
+// Attaches an adapter's parts to the tensors of a base, by canonical names alone: works for
+// architectures the table does not know.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,16 @@ struct AttachedDelta {
   // W is stored [in, out] (Conv1D, fan_in_fan_out) or is an embedding: D is the transpose of B*A.
   bool transposed = false;
   std::int64_t expert_count = 0;  // kParameter: E, else 0
+  // A pair on fused experts where the base stores them one by one: which expert `target` belongs
+  // to, and the row of that expert's D at which `target` starts (of a fused gate_up_proj [2*I, H]:
+  // 0 for gate_proj, I for up_proj).  expert -1: `target` holds all experts.
+  std::int64_t expert = -1;
+  std::int64_t first_row = 0;
 };
 
 struct AttachedReplacement {
-  const StoredTensor* target = nullptr;  // nullptr: the base has no such tensor (untied head made by the adapter)
+  const StoredTensor* target =
+      nullptr;  // nullptr: the base has no such tensor (untied head made by the adapter)
   const AdapterReplacement* replacement = nullptr;
 };
 

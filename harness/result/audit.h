@@ -1,5 +1,5 @@
 // What the weight audit found: tensor by tensor and as a whole.  Filled by harness/audit, written
-// by reports/. Formulas of c, rho and the remerge forms: reference/failures.md section 1.
+// by reports/. Formulas of c, rho and the remerge forms: docs/reference/failures.md section 1.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,7 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
-/// How an interval was made (reference/metrics.md section 3, rule 3).
+/// How an interval was made (docs/reference/metrics.md section 3, rule 3).
 enum class IntervalMethod {
   kNone,   // fewer than 5 prompts
   kLogT,   // 5..19 prompts, non-negative quantity: t interval on the log scale
