@@ -4,6 +4,7 @@ find_package(PkgConfig REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)  # nlohmann_json::nlohmann_json
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)  # Eigen3::Eigen
 find_package(fmt REQUIRED)                 # fmt::fmt
+find_package(Boost 1.74 REQUIRED)          # Boost::headers (Boost.Math)
 find_package(CLI11 REQUIRED)               # CLI11::CLI11
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
 

@@ -50,10 +50,10 @@ struct ConfidenceBucket {
   std::vector<NamedMetric> metrics;
 };
 
-/// Rows with from <= value < to.  The first bin starts at 0, the others are parts of decades.
+/// Rows with from <= value < to; the last bin has no upper end.
 struct HistogramBin {
   double from = 0.0;
-  double to = 0.0;
+  double to = 0.0;  // of the last bin: the largest double
   std::int64_t rows = 0;
 };
 

@@ -29,11 +29,12 @@ struct Place {
 
 /// How an interval was made (docs/reference/metrics.md section 3, rule 3).
 enum class IntervalMethod {
-  kNone,   // fewer than 5 prompts
-  kLogT,   // 5..19 prompts, non-negative quantity: t interval on the log scale
-  kT,      // prompt-clustered t interval (5..19 prompts, signed quantity)
-  kBca,    // cluster bootstrap, bias-corrected and accelerated: from 20 prompts
-  kExact,  // the quantity did not vary: every prompt has the same value
+  kNone,         // fewer than 5 prompts
+  kLogT,         // 5..19 prompts, non-negative quantity: t interval on the log scale
+  kT,            // prompt-clustered t interval (5..19 prompts, signed quantity)
+  kBca,          // cluster bootstrap, bias-corrected and accelerated: from 20 prompts
+  kExact,        // the quantity did not vary: every prompt has the same value
+  kRuleOfThree,  // a share without a single event in n rows: at most 3 / n (95 %, one-sided)
 };
 
 /// Summary of one metric over rows.  All numbers are over the finite values only; `non_finite`
@@ -41,6 +42,7 @@ enum class IntervalMethod {
 struct MetricSummary {
   std::optional<double> mean;  // pooled over rows
   std::optional<Interval> ci95;
+  std::optional<Interval> ci90;  // its ends are the one-sided 95 % bounds that gates use
   IntervalMethod ci_method = IntervalMethod::kNone;
   std::optional<double> se;  // clustered by prompt
   std::optional<double> p50;
@@ -48,9 +50,11 @@ struct MetricSummary {
   std::optional<double> p95;
   std::optional<double> p99;   // null below 10,000 rows
   std::optional<double> p999;  // null below 100,000 rows
+  std::optional<Interval> p99_ci95;
   std::optional<double> min;
   std::optional<double> max;
   std::optional<Place> worst;  // place of the value furthest from neutral in the bad direction
+  std::int64_t prompts = 0;    // with at least one finite value
   std::int64_t count = 0;      // finite values
   std::int64_t non_finite = 0;
 };
@@ -64,10 +68,12 @@ struct NamedMetric {
 struct Ratio {
   std::optional<double> value;  // null where it is undefined (denominator zero)
   std::optional<Interval> ci95;
+  std::optional<Interval> ci90;  // its ends are the one-sided 95 % bounds that gates use
   IntervalMethod ci_method = IntervalMethod::kNone;
+  std::optional<double> se;  // jackknife over prompts
 };
 
-/// "none", "log-t", "t", "bca", "exact".
+/// "none", "log-t", "t", "bca", "exact", "rule-of-three".
 std::string_view interval_method_name(IntervalMethod method);
 std::optional<IntervalMethod> interval_method_from_name(std::string_view name);
 

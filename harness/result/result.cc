@@ -34,12 +34,13 @@ constexpr NameTable<TensorClass, 7> kTensorClasses{{
     {TensorClass::kNotChecked, "not_checked"},
 }};
 
-constexpr NameTable<IntervalMethod, 5> kIntervalMethods{{
+constexpr NameTable<IntervalMethod, 6> kIntervalMethods{{
     {IntervalMethod::kNone, "none"},
     {IntervalMethod::kLogT, "log-t"},
     {IntervalMethod::kT, "t"},
     {IntervalMethod::kBca, "bca"},
     {IntervalMethod::kExact, "exact"},
+    {IntervalMethod::kRuleOfThree, "rule-of-three"},
 }};
 
 }  // namespace

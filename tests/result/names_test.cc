@@ -19,8 +19,9 @@ TEST(Names, RoundTripAndRejectUnknown) {
         TensorClass::kNotChecked}) {
     EXPECT_EQ(tensor_class_from_name(tensor_class_name(tensor_class)), tensor_class);
   }
-  for (const auto method : {IntervalMethod::kNone, IntervalMethod::kLogT, IntervalMethod::kT,
-                            IntervalMethod::kBca, IntervalMethod::kExact}) {
+  for (const auto method :
+       {IntervalMethod::kNone, IntervalMethod::kLogT, IntervalMethod::kT, IntervalMethod::kBca,
+        IntervalMethod::kExact, IntervalMethod::kRuleOfThree}) {
     EXPECT_EQ(interval_method_from_name(interval_method_name(method)), method);
   }
   EXPECT_EQ(severity_from_name("fatal"), std::nullopt);
