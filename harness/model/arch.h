@@ -1,5 +1,6 @@
-// The architecture table: what tensors a checkpoint of each architecture has, under which names and shapes, and
-// how its config is read.  To add an architecture: one file with one ArchSpec value, one line in registry.cc.
+// The architecture table: what tensors a checkpoint of each architecture has, under which names and
+// shapes, and how its config is read.  To add an architecture: one file with one ArchSpec value,
+// one line in registry.cc.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,7 @@ enum class Role : std::uint8_t {
   kMlpNorm,            // before the MLP ("post_attention_layernorm" of Llama)
   kMlpNormBias,
   kGateProj,
+  kGateBias,
   kUpProj,
   kUpBias,
   kGateUpProj,  // packed
@@ -46,6 +48,8 @@ enum class Role : std::uint8_t {
   kExpertGateProj,
   kExpertUpProj,
   kExpertDownProj,
+  kExpertsGateUpProj,  // all experts of a layer in one tensor, [E, 2M, H]
+  kExpertsDownProj,    // [E, H, M]
   kFinalNorm,
   kFinalNormBias,
   kLmHead,
@@ -65,10 +69,12 @@ enum class Layout : std::uint8_t {
 
 struct TensorRule {
   Role role;
-  // With "{l}" for the layer and "{e}" for the expert: "model.layers.{l}.self_attn.q_proj.weight".
+  // With "{l}" for the layer, "{e}" for the expert and "{v}" for the block of a vision tower:
+  // "model.layers.{l}.self_attn.q_proj.weight".
   std::string_view name;
-  // Dimensions over the config's letters, e.g. "N*D, H" (letters of DESIGN.md section 8; E experts, M expert width,
-  // P positions), evaluated by shape_of().
+  // Dimensions over the config's letters, e.g. "N*D, H" (letters of DESIGN.md section 8; E experts,
+  // M expert width, P positions, and words such as v.embed for a vision tower), evaluated by
+  // shape_of().
   std::string_view shape;
   Layout layout;
   // Whether a checkpoint with this config has the tensor in layer l; nullptr: always.
@@ -83,6 +89,11 @@ struct ArchSpec {
   std::span<const TensorRule> rules;
   /// Reads config.json; throws Error "config.*".
   ModelConfig (*read_config)(const nlohmann::json& config, std::string_view file);
+  // The level a bare backbone's file leaves out ("transformer." of a GPT2Model saved by itself): a
+  // tensor is also found without it.
+  std::string_view base_prefix = "model.";
+  // Suffixes of buffers that old exporters stored and readers ignore ("rotary_emb.inv_freq").
+  std::span<const std::string_view> buffers = {};
   // False for rows that only know headers (lint, audit) and have no forward pass yet.
   bool forward = true;
 };

@@ -1,0 +1,71 @@
+// Gemma 2: scaled embeddings, four norms a layer with weights stored as w - 1, soft-capped scores
+// and logits, every other layer with a sliding window.  transformers:
+// models/gemma2/configuration_gemma2.py, modeling_gemma2.py.
+#include <cmath>
+
+#include "harness/model/arch/archs.h"
+
+namespace mg {
+namespace {
+
+constexpr std::array kNames = std::to_array<std::string_view>({"Gemma2ForCausalLM"});
+
+constexpr std::array kRules = std::to_array<TensorRule>({
+    {Role::kEmbedTokens, "model.embed_tokens.weight", "V, H", Layout::kEmbedding},
+    {Role::kInputNorm, "model.layers.{l}.input_layernorm.weight", "H", Layout::kVector},
+    {Role::kQProj, "model.layers.{l}.self_attn.q_proj.weight", "N*D, H", Layout::kLinear},
+    {Role::kQBias, "model.layers.{l}.self_attn.q_proj.bias", "N*D", Layout::kVector,
+     has_attention_bias},
+    {Role::kKProj, "model.layers.{l}.self_attn.k_proj.weight", "G*D, H", Layout::kLinear},
+    {Role::kKBias, "model.layers.{l}.self_attn.k_proj.bias", "G*D", Layout::kVector,
+     has_attention_bias},
+    {Role::kVProj, "model.layers.{l}.self_attn.v_proj.weight", "G*D, H", Layout::kLinear},
+    {Role::kVBias, "model.layers.{l}.self_attn.v_proj.bias", "G*D", Layout::kVector,
+     has_attention_bias},
+    {Role::kOProj, "model.layers.{l}.self_attn.o_proj.weight", "H, N*D", Layout::kLinear},
+    {Role::kOBias, "model.layers.{l}.self_attn.o_proj.bias", "H", Layout::kVector, has_output_bias},
+    {Role::kPostAttentionNorm, "model.layers.{l}.post_attention_layernorm.weight", "H",
+     Layout::kVector},
+    {Role::kMlpNorm, "model.layers.{l}.pre_feedforward_layernorm.weight", "H", Layout::kVector},
+    {Role::kGateProj, "model.layers.{l}.mlp.gate_proj.weight", "I, H", Layout::kLinear},
+    {Role::kUpProj, "model.layers.{l}.mlp.up_proj.weight", "I, H", Layout::kLinear},
+    {Role::kDownProj, "model.layers.{l}.mlp.down_proj.weight", "H, I", Layout::kLinear},
+    {Role::kPostMlpNorm, "model.layers.{l}.post_feedforward_layernorm.weight", "H",
+     Layout::kVector},
+    {Role::kFinalNorm, "model.norm.weight", "H", Layout::kVector},
+    {Role::kLmHead, "lm_head.weight", "V, H", Layout::kLinear, is_untied},
+    {Role::kLmHead, "lm_head.weight", "V, H", Layout::kLinear, is_tied, /*optional=*/true},
+});
+
+// Hub files carry hidden_act beside hidden_activation; the class reads only the latter.
+constexpr std::array kInert = std::to_array<std::string_view>({"hidden_act"});
+
+ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
+  ConfigFile file(json, name);
+  ModelConfig config = read_common(file, {.num_key_value_heads = 4,
+                                          .head_dim = 256,
+                                          .max_position_embeddings = 8192,
+                                          .tie_word_embeddings = true,
+                                          .activation_key = "hidden_activation",
+                                          .activation = "gelu_pytorch_tanh"});
+  read_gemma(file.text(), config);
+  ConfigReader& text = file.text();
+  config.attention_softcap = read_softcap(text, "attn_logit_softcapping", 50.0);
+  config.final_softcap = read_softcap(text, "final_logit_softcapping", 30.0);
+  apply_layer_types(
+      text, config, read_window(text, 4096),
+      [](std::int64_t layer, std::int64_t) { return layer % 2 == 0; }, 0);
+  config.ropes = {read_rope(text, config, {})};
+  file.finish(config, kInert);
+  return config;
+}
+
+}  // namespace
+
+const ArchSpec kGemma2Arch = {.model_type = "gemma2",
+                              .architectures = kNames,
+                              .rules = kRules,
+                              .read_config = read_config,
+                              .buffers = kRotaryBuffers};
+
+}  // namespace mg
