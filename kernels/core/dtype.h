@@ -1,5 +1,5 @@
 // Element types of checkpoint tensors: names as safetensors spells them, sizes in bits.
-// Not for: arithmetic on elements (see half.h, convert.h).  Tested in tests/kernels/core/dtype_test.cc.
+// Not for: arithmetic on elements (see half.h, convert.h).  Tested in tests/core/basics_test.cc.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // FP16, BF16 and FP8 scalars by their bit patterns: exact widening, round-to-nearest-even narrowing.
 // Narrowing from double rounds once; going through float first would round twice.
-// Bulk conversion is in convert.h.  Tested over all 65,536 patterns in tests/kernels/core/half_test.cc.
+// Bulk conversion is in convert.h.  Tested over all 65,536 patterns in tests/core/half_test.cc.
 #pragma once
 
 #include <bit>
