@@ -8,11 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/core/dtype.h"
 
 namespace mg {
 
-enum class Activation { kSilu, kGeluTanh, kGeluErf, kQuickGelu, kRelu };
+using Activation = ActivationKind;
 enum class NormKind { kRms, kRmsPlusOne /* Gemma: x * (1 + w) */, kLayerNorm };
 
 /// Rotary embedding of one kind of layer (transformers.modeling_rope_utils).

@@ -1,0 +1,155 @@
+#include "harness/model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/core/error.h"
+
+namespace mg {
+namespace {
+
+/// base^(2i/dim) in float32, the reference's `base ** (arange(0, dim, 2).float() / dim)`.
+std::vector<float> powers(double base, std::int64_t dim) {
+  std::vector<float> result(static_cast<std::size_t>(dim / 2));
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(dim);
+    // In double and rounded once: torch's float32 pow is within an ulp of this.
+    result[i] = static_cast<float>(std::pow(base, static_cast<double>(exponent)));
+  }
+  return result;
+}
+
+void llama3_in_place(const RopeConfig& rope, std::vector<float>& frequencies) {
+  const auto original = static_cast<float>(rope.original_max_position_embeddings);
+  const auto factor = static_cast<float>(rope.factor);
+  const auto low = static_cast<float>(rope.low_freq_factor);
+  const auto high = static_cast<float>(rope.high_freq_factor);
+  for (float& frequency : frequencies) {
+    const float wavelength = 2.0F * std::numbers::pi_v<float> / frequency;
+    if (wavelength > original / low) {
+      frequency /= factor;
+    } else if (!(wavelength < original / high)) {
+      const float smooth = (original / wavelength - low) / (high - low);
+      frequency = (1.0F - smooth) * frequency / factor + smooth * frequency;
+    }
+  }
+}
+
+std::vector<float> yarn(const RopeConfig& rope, std::int64_t dim, double factor) {
+  const auto correction = [&](double rotations) {
+    return static_cast<double>(dim) *
+           std::log(static_cast<double>(rope.original_max_position_embeddings) /
+                    (rotations * 2.0 * std::numbers::pi)) /
+           (2.0 * std::log(rope.theta));
+  };
+  double low = correction(rope.beta_fast);
+  double high = correction(rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dim - 1));
+  if (low == high) {
+    high += 0.001;  // as the reference: a ramp of width zero would divide by it
+  }
+  std::vector<float> result = powers(rope.theta, dim);
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    const float ramp = std::clamp(
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0F,
+        1.0F);
+    const float keep = 1.0F - ramp;
+    const float interpolated = 1.0F / (static_cast<float>(factor) * result[i]);
+    result[i] = interpolated * (1.0F - keep) + 1.0F / result[i] * keep;
+  }
+  return result;
+}
+
+/// factor as configured, else the ratio of the two context lengths (Phi-3, DeepSeek-V3).
+double factor_or_ratio(const RopeConfig& rope, std::int64_t max_position_embeddings) {
+  return rope.factor > 0.0 ? rope.factor
+                           : static_cast<double>(max_position_embeddings) /
+                                 static_cast<double>(rope.original_max_position_embeddings);
+}
+
+}  // namespace
+
+std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim) {
+  return static_cast<std::int64_t>(static_cast<double>(head_dim) * rope.partial_rotary_factor);
+}
+
+double attention_factor(const RopeConfig& rope, std::int64_t max_position_embeddings) {
+  if (rope.kind != RopeConfig::Kind::kYarn && rope.kind != RopeConfig::Kind::kLongRope) {
+    return 1.0;
+  }
+  if (rope.attention_factor > 0.0) {
+    return rope.attention_factor;
+  }
+  const double factor = factor_or_ratio(rope, max_position_embeddings);
+  if (rope.kind == RopeConfig::Kind::kLongRope) {
+    const auto original = static_cast<double>(rope.original_max_position_embeddings);
+    return factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(factor) / std::log(original));
+  }
+  const auto mscale = [&](double weight) {
+    return factor <= 1.0 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
+  };
+  const bool both = rope.mscale != 0.0 && rope.mscale_all_dim != 0.0;
+  return both ? mscale(rope.mscale) / mscale(rope.mscale_all_dim) : mscale(1.0);
+}
+
+std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head_dim,
+                                       std::int64_t max_position_embeddings, std::int64_t length) {
+  const std::int64_t dim = rotary_dim(rope, head_dim);
+  double base = rope.theta;
+  if (rope.kind == RopeConfig::Kind::kYarn) {
+    return yarn(rope, dim, factor_or_ratio(rope, max_position_embeddings));
+  }
+  if (rope.kind == RopeConfig::Kind::kDynamic) {
+    const auto limit = static_cast<double>(max_position_embeddings);
+    const double stretch = rope.factor * std::max(static_cast<double>(length), limit) / limit;
+    base *= std::pow(stretch - (rope.factor - 1.0),
+                     static_cast<double>(dim) / static_cast<double>(dim - 2));
+  }
+  std::vector<float> result = powers(base, dim);
+  if (rope.kind == RopeConfig::Kind::kLongRope) {
+    const bool is_long = length > rope.original_max_position_embeddings;
+    const std::vector<double>& factors = is_long ? rope.long_factor : rope.short_factor;
+    MG_CHECK(factors.size() == result.size(), "longrope has a factor for every frequency");
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      result[i] = 1.0F / (static_cast<float>(factors[i]) * result[i]);
+    }
+    return result;
+  }
+  for (float& value : result) {
+    value = 1.0F / value;
+  }
+  if (rope.kind == RopeConfig::Kind::kLinear) {
+    for (float& value : result) {
+      value /= static_cast<float>(rope.factor);
+    }
+  } else if (rope.kind == RopeConfig::Kind::kLlama3) {
+    llama3_in_place(rope, result);
+  }
+  return result;
+}
+
+void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim,
+                      std::int64_t max_position_embeddings, std::int64_t length,
+                      std::span<const std::int64_t> positions, RopeTable& table) {
+  table.rotary_dim = rotary_dim(rope, head_dim);
+  const std::vector<float> frequencies =
+      inverse_frequencies(rope, head_dim, max_position_embeddings, length);
+  const auto factor = static_cast<float>(attention_factor(rope, max_position_embeddings));
+  for (const std::int64_t position : positions) {
+    for (const float frequency : frequencies) {
+      // The angle is rounded to float32, as the reference's matmul leaves it; cos and sin of that
+      // angle are computed in double, so that they do not depend on the C library's float version.
+      const float angle = static_cast<float>(position) * frequency;
+      table.cos.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) * factor);
+      table.sin.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) * factor);
+    }
+  }
+}
+
+}  // namespace mg

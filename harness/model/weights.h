@@ -1,0 +1,80 @@
+// The weights of a model as the forward pass uses them: by role, a low-rank pair beside the matrix
+// it adapts. Views only: a WeightSource (harness/lanes) fills them and owns, or maps, what they
+// point to.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace mg {
+
+/// scale * B * A beside a matrix, unmerged.
+struct LowRank {
+  TensorView a;  // [R, K] (an embedding's: [R, V])
+  TensorView b;  // [M, R] (an embedding's: [H, R])
+  double scale = 0;
+  TensorView bias;          // lora_bias: added times scale, [M]
+  std::vector<float> dora;  // magnitude / |W + scale*B*A| of each output, [M]; empty: not DoRA
+
+  bool empty() const { return a.empty(); }
+};
+
+/// A matrix with its bias and its adapter.
+struct Linear {
+  Weight weight;
+  TensorView bias;
+  LowRank delta;
+
+  bool empty() const { return weight.empty(); }
+};
+
+struct Norm {
+  TensorView weight;
+  TensorView bias;  // LayerNorm only
+
+  bool empty() const { return weight.empty(); }
+};
+
+struct ExpertWeights {
+  Linear gate;
+  Linear up;
+  Linear down;
+};
+
+/// One decoder layer.  What the architecture does not have is empty.
+struct LayerWeights {
+  Norm input_norm;
+  Linear q, k, v;  // or packed:
+  Linear qkv;
+  Norm q_norm, k_norm;  // over each head
+  Linear o;
+  Norm post_attention_norm;  // Gemma: before the residual is added
+  Norm mlp_norm;
+  Linear gate, up;  // or packed:
+  Linear gate_up;
+  Linear down;
+  Norm post_mlp_norm;  // Gemma
+  Linear router;       // mixture of experts: instead of gate, up, down
+  std::vector<ExpertWeights> experts;
+};
+
+/// Rows of a table that the adapter trained whole (trainable_token_indices): they replace the
+/// table's.
+struct RowOverride {
+  TensorView values;               // [n, H]
+  std::vector<std::int64_t> rows;  // [n]
+};
+
+/// What is not in a layer.
+struct GlobalWeights {
+  TensorView embed_tokens;     // [V, H]
+  LowRank embed_delta;         // on embed_tokens
+  RowOverride embed_rows;      // of embed_tokens
+  RowOverride head_rows;       // the same rows of a head tied to it
+  TensorView embed_positions;  // [P, H], learned positions
+  Norm final_norm;
+  Linear lm_head;  // a tied head's weight is embed_tokens
+};
+
+}  // namespace mg
