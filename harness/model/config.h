@@ -39,6 +39,8 @@ struct RopeConfig {
   std::vector<double> short_factor;  // longrope
   std::vector<double> long_factor;
   std::vector<std::int64_t> mrope_section;
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 /// The vision tower of Qwen2-VL (transformers.Qwen2VLVisionConfig).

@@ -1,0 +1,246 @@
+#include "harness/lanes/checkpoint_source.h"
+
+#include <utility>
+
+#include "harness/model/dora.h"
+#include "kernels/core/error.h"
+
+namespace mg {
+
+struct CheckpointSource::PendingDora {
+  std::int64_t layer = -1;
+  LowRank* delta = nullptr;
+  const AttachedDelta* attached = nullptr;
+};
+
+/// Fills the source's weights by role, with the adapter's parts where they belong.
+struct CheckpointSource::Builder {
+  CheckpointSource& source;
+  const AttachedAdapter* adapter;
+
+  /// The tensor's bytes: the adapter's where it replaces the whole tensor.
+  TensorView view(const ResolvedTensor* tensor) const {
+    if (tensor == nullptr || tensor->stored == nullptr) {
+      return {};
+    }
+    if (adapter != nullptr) {
+      const AttachedReplacement* replaced = adapter->replacement_for(*tensor->stored);
+      if (replaced != nullptr && !replaced->replacement->base_copy &&
+          replaced->replacement->rows.empty()) {
+        return replaced->replacement->value;
+      }
+    }
+    return tensor->stored->view;
+  }
+
+  const ResolvedTensor* find(Role role, std::int64_t layer, std::int64_t expert = -1) const {
+    return source.model_->find(role, layer, expert);
+  }
+
+  Norm norm(Role weight, std::int64_t layer, Role bias = Role::kCount) const {
+    Norm result{.weight = view(find(weight, layer)), .bias = {}};
+    if (bias != Role::kCount) {
+      result.bias = view(find(bias, layer));
+    }
+    return result;
+  }
+
+  void attach_delta(const AttachedDelta& attached, std::int64_t layer, LowRank& delta) {
+    const AdapterModule& module = *attached.module;
+    if (module.kind == LowRankKind::kConv || attached.expert_count > 0) {
+      throw Error({.code = "adapter.unsupported",
+                   .what = "this kind of adapter part has no forward pass yet",
+                   .where = module.raw_name,
+                   .expected = "a low-rank pair on a linear layer or an embedding",
+                   .actual = "a pair on a convolution or on fused experts",
+                   .hint = "`mergegauge audit` checks the merged weights without a forward pass"});
+    }
+    delta.a = module.a;
+    delta.b = module.b;
+    delta.scale = module.scale;
+    delta.bias = module.bias;
+    if (!module.magnitude.empty()) {
+      source.pending_.push_back({layer, &delta, &attached});
+    }
+  }
+
+  /// The adapter's pair on a stored matrix.  A tied table is an embedding and a head at once:
+  /// `kind` says which use.
+  const AttachedDelta* delta_on(const StoredTensor& stored, LowRankKind kind) const {
+    if (adapter == nullptr) {
+      return nullptr;
+    }
+    for (const AttachedDelta& delta : adapter->deltas) {
+      const bool embedding = delta.module->kind == LowRankKind::kEmbedding;
+      if (delta.target == &stored && embedding == (kind == LowRankKind::kEmbedding)) {
+        return &delta;
+      }
+    }
+    return nullptr;
+  }
+
+  void fill(Linear& linear, Role weight, Role bias, std::int64_t layer, std::int64_t expert = -1) {
+    const ResolvedTensor* tensor = find(weight, layer, expert);
+    if (tensor == nullptr || tensor->stored == nullptr) {
+      return;
+    }
+    linear.weight = {.values = view(tensor), .transposed = tensor->rule->layout == Layout::kConv1D};
+    if (bias != Role::kCount) {
+      linear.bias = view(find(bias, layer));
+    }
+    if (const AttachedDelta* delta = delta_on(*tensor->stored, LowRankKind::kLinear)) {
+      attach_delta(*delta, layer, linear.delta);
+    }
+  }
+
+  void fill_layer(std::int64_t l, LayerWeights& layer) {
+    layer.input_norm = norm(Role::kInputNorm, l, Role::kInputNormBias);
+    fill(layer.q, Role::kQProj, Role::kQBias, l);
+    fill(layer.k, Role::kKProj, Role::kKBias, l);
+    fill(layer.v, Role::kVProj, Role::kVBias, l);
+    fill(layer.qkv, Role::kQkvProj, Role::kQkvBias, l);
+    layer.q_norm = norm(Role::kQNorm, l);
+    layer.k_norm = norm(Role::kKNorm, l);
+    fill(layer.o, Role::kOProj, Role::kOBias, l);
+    layer.post_attention_norm = norm(Role::kPostAttentionNorm, l);
+    layer.mlp_norm = norm(Role::kMlpNorm, l, Role::kMlpNormBias);
+    fill(layer.gate, Role::kGateProj, Role::kCount, l);
+    fill(layer.up, Role::kUpProj, Role::kUpBias, l);
+    fill(layer.gate_up, Role::kGateUpProj, Role::kCount, l);
+    fill(layer.down, Role::kDownProj, Role::kDownBias, l);
+    layer.post_mlp_norm = norm(Role::kPostMlpNorm, l);
+    fill(layer.router, Role::kRouter, Role::kCount, l);
+    const std::int64_t experts = layer.router.empty() ? 0 : source.model_->config.num_experts;
+    layer.experts.resize(static_cast<std::size_t>(experts));
+    for (std::int64_t e = 0; e < experts; ++e) {
+      ExpertWeights& expert = layer.experts[static_cast<std::size_t>(e)];
+      fill(expert.gate, Role::kExpertGateProj, Role::kCount, l, e);
+      fill(expert.up, Role::kExpertUpProj, Role::kCount, l, e);
+      fill(expert.down, Role::kExpertDownProj, Role::kCount, l, e);
+    }
+  }
+
+  /// Rows of the embedding that the adapter trained (trainable_token_indices); a tied head uses
+  /// them too.
+  void fill_row_overrides(const StoredTensor& table, bool tied) {
+    if (adapter == nullptr) {
+      return;
+    }
+    const AttachedReplacement* replaced = adapter->replacement_for(table);
+    if (replaced == nullptr || replaced->replacement->rows.empty()) {
+      return;
+    }
+    source.globals_.embed_rows = {replaced->replacement->value, replaced->replacement->rows};
+    if (tied) {
+      source.globals_.head_rows = source.globals_.embed_rows;
+    }
+  }
+
+  /// A head that the adapter brings along for a model whose own is tied.
+  const AdapterReplacement* own_head() const {
+    if (adapter != nullptr) {
+      for (const AttachedReplacement& replaced : adapter->replacements) {
+        if (replaced.target == nullptr && replaced.replacement->name == "lm_head.weight") {
+          return replaced.replacement;
+        }
+      }
+    }
+    return nullptr;
+  }
+
+  void fill_globals(GlobalWeights& globals) {
+    const ResolvedTensor* table = find(Role::kEmbedTokens, -1);
+    const ResolvedTensor* head = source.model_->head();
+    MG_CHECK(table != nullptr && head != nullptr, "a complete model has an embedding and a head");
+    globals.embed_tokens = view(table);
+    if (const AttachedDelta* delta = delta_on(*table->stored, LowRankKind::kEmbedding)) {
+      attach_delta(*delta, -1, globals.embed_delta);
+    }
+    globals.embed_positions = view(find(Role::kEmbedPositions, -1));
+    globals.final_norm = norm(Role::kFinalNorm, -1, Role::kFinalNormBias);
+    globals.lm_head.weight = {.values = view(head)};
+    if (const AttachedDelta* delta = delta_on(*head->stored, LowRankKind::kLinear)) {
+      attach_delta(*delta, -1, globals.lm_head.delta);
+    }
+    if (const AdapterReplacement* own = own_head()) {
+      globals.lm_head.weight.values = own->value;
+    }
+    fill_row_overrides(*table->stored, head->stored == table->stored);
+  }
+};
+
+namespace {
+
+void require_attached(const AttachedAdapter& adapter) {
+  if (adapter.unreached.empty() && adapter.problems.empty()) {
+    return;
+  }
+  std::string list;
+  for (const std::string& name : adapter.unreached) {
+    list += (list.empty() ? "" : "; ") + name + " reaches no tensor of the base";
+  }
+  for (const std::string& problem : adapter.problems) {
+    list += (list.empty() ? "" : "; ") + problem;
+  }
+  throw Error({.code = "adapter.attach",
+               .what = "the adapter does not fit the base",
+               .where = {},
+               .expected = "every part of the adapter on a tensor of the base",
+               .actual = list,
+               .hint = "is this the base the adapter was trained on?"});
+}
+
+}  // namespace
+
+CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedModel& model,
+                                   const AttachedAdapter* adapter)
+    : checkpoint_(&checkpoint), model_(&model) {
+  model.require_complete(checkpoint);
+  if (adapter != nullptr) {
+    require_attached(*adapter);
+  }
+  const auto layers = static_cast<std::size_t>(model.config.num_hidden_layers);
+  layers_.resize(layers);
+  stored_.resize(layers);
+  Builder builder{*this, adapter};
+  builder.fill_globals(globals_);
+  for (std::size_t l = 0; l < layers; ++l) {
+    builder.fill_layer(static_cast<std::int64_t>(l), layers_[l]);
+  }
+  for (const ResolvedTensor& tensor : model.tensors) {
+    if (tensor.layer >= 0 && tensor.stored != nullptr && tensor.rule->role != Role::kVision) {
+      stored_[static_cast<std::size_t>(tensor.layer)].push_back(tensor.stored);
+    }
+  }
+  compute_dora(-1);
+}
+
+CheckpointSource::~CheckpointSource() = default;
+
+void CheckpointSource::compute_dora(std::int64_t layer) {
+  for (PendingDora& pending : pending_) {
+    if (pending.layer == layer && pending.delta->dora.empty()) {
+      const std::vector<double> factors = dora_factors(*pending.attached);
+      pending.delta->dora.assign(factors.begin(), factors.end());
+    }
+  }
+}
+
+const LayerWeights& CheckpointSource::layer(std::int64_t index) {
+  compute_dora(index);
+  return layers_[static_cast<std::size_t>(index)];
+}
+
+void CheckpointSource::prefetch_layer(std::int64_t index) {
+  for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(index)]) {
+    checkpoint_->prefetch(*tensor);
+  }
+}
+
+void CheckpointSource::release_layer(std::int64_t index) {
+  for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(index)]) {
+    checkpoint_->release(*tensor);
+  }
+}
+
+}  // namespace mg

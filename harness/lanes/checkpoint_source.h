@@ -1,0 +1,49 @@
+// Weights of a checkpoint as mapped, with or without an adapter beside them.
+// LoRA stays unmerged (DESIGN.md section 1): the reference lane is a CheckpointSource with an
+// adapter.
+#pragma once
+
+#include <vector>
+
+#include "harness/io/adapter.h"
+#include "harness/io/checkpoint.h"
+#include "harness/lanes/weight_source.h"
+#include "harness/model/attach.h"
+#include "harness/model/resolve.h"
+
+namespace mg {
+
+class CheckpointSource final : public WeightSource {
+ public:
+  /// `model` resolves `checkpoint`; `adapter`, if any, is attached to it.  All must outlive the
+  /// source. Throws Error "checkpoint.tensors" when a tensor is missing or misshapen,
+  /// "adapter.attach" when a part of the adapter reaches no tensor or does not fit,
+  /// "adapter.unsupported" for what has no forward pass.
+  CheckpointSource(const Checkpoint& checkpoint, const ResolvedModel& model,
+                   const AttachedAdapter* adapter = nullptr);
+  ~CheckpointSource() override;
+
+  const ModelConfig& config() const override { return model_->config; }
+  const GlobalWeights& globals() override { return globals_; }
+  const LayerWeights& layer(std::int64_t index) override;
+  void prefetch_layer(std::int64_t index) override;
+  void release_layer(std::int64_t index) override;
+  void check_intact() const override { checkpoint_->check_intact(); }
+
+ private:
+  struct Builder;
+  struct PendingDora;
+  /// Norms of the layer's DoRA weights (-1: the globals'), on first use: each reads its base weight
+  /// once.
+  void compute_dora(std::int64_t layer);
+
+  const Checkpoint* checkpoint_;
+  const ResolvedModel* model_;
+  GlobalWeights globals_;
+  std::vector<LayerWeights> layers_;
+  std::vector<std::vector<const StoredTensor*>>
+      stored_;  // by layer: what to read ahead and release
+  std::vector<PendingDora> pending_;
+};
+
+}  // namespace mg

@@ -1,0 +1,81 @@
+// Several lanes through the same prompts, one layer in memory at a time (DESIGN.md section 2): each
+// layer's bytes are read once for all lanes, and differences of hidden states are measured while
+// both are at hand. Not for: what the logits mean (harness/metrics) or which lanes there should be
+// (harness/run).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "harness/lanes/batch.h"
+#include "harness/lanes/weight_source.h"
+#include "kernels/backend.h"
+#include "kernels/core/parallel.h"
+
+namespace mg {
+
+struct Lane {
+  std::string name;
+  WeightSource* source = nullptr;
+};
+
+struct LockstepOptions {
+  std::size_t reference = 0;          // index of the lane that others are measured against
+  std::vector<std::size_t> subjects;  // lanes whose hidden states are compared with the reference's
+  std::int64_t forced_tokens =
+      0;  // budget of tokens that subjects also run on the reference's inputs
+  std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; results do not depend on it
+  std::size_t logits_bytes = std::size_t{64} << 20;
+};
+
+/// Logits of some consecutive rows of the batch, FP32 [rows, vocab[i]] for each lane; valid during
+/// the call.
+struct LogitRows {
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;
+  std::vector<std::span<const float>> lanes;
+  std::vector<std::int64_t> vocab;
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// Called once for every row of the batch, in order, a chunk at a time.
+  virtual void logits(const LogitRows& rows) = 0;
+  /// Share of the work done, 0 to 1.
+  virtual void progress(double done) { static_cast<void>(done); }
+};
+
+/// |h_subject - h_reference| / |h_reference| after one half of a layer, over all rows.
+struct HalfDrift {
+  std::int64_t layer = 0;
+  bool mlp = false;  // false: the attention half
+  double free_rel = 0;
+  std::optional<double> forced_rel;  // the half alone, fed the reference's input
+  std::vector<double> prompt_rel;    // free, per prompt
+};
+
+struct NonFiniteHidden {
+  std::int64_t layer = 0;
+  bool mlp = false;
+  std::int64_t row = 0;   // first row of the batch that has one
+  std::int64_t rows = 0;  // how many rows have one
+};
+
+struct LockstepResult {
+  std::vector<std::vector<HalfDrift>> drift;               // [subject][2 * L]
+  std::vector<std::optional<NonFiniteHidden>> non_finite;  // [lane]: where the first appeared
+  std::vector<std::uint64_t> fingerprints;                 // [lane]: of the last hidden states
+  std::int64_t forced_rows = 0;
+};
+
+/// Throws Error "lanes.shape" when lanes cannot run side by side (other sizes than the
+/// reference's).
+LockstepResult run_lockstep(Backend& backend, ThreadPool& pool, std::span<const Lane> lanes,
+                            const Batch& batch, const LockstepOptions& options, Observer& observer);
+
+}  // namespace mg
