@@ -69,31 +69,39 @@ ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
   return sample;
 }
 
+/// Consecutive lanes on one backend: what they share.
+struct Group {
+  Backend* backend = nullptr;
+  std::size_t first = 0;  // lanes [first, first + count)
+  std::size_t count = 0;
+  std::unique_ptr<RopeTables> ropes;
+  std::unique_ptr<RopeTables> forced_ropes;
+  std::unique_ptr<Workspace> work;
+};
+
 /// One run: the lanes' hidden states and everything that passes over them.
 class Run {
  public:
-  Run(Backend& backend, ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
+  Run(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
       const LockstepOptions& options, Observer& observer)
-      : backend_(backend),
-        pool_(pool),
+      : pool_(pool),
         lanes_(lanes),
         batch_(batch),
         options_(options),
         observer_(observer),
         config_(lanes[options.reference].source->config()),
         width_(config_.hidden_size),
+        mlp_rows_(mlp_rows(config_, static_cast<std::int64_t>(lanes.size()), options.chunk_tokens)),
         chunks_(plan_chunks(batch, options.chunk_tokens)),
         forced_(sample_prompts(batch, options.subjects.empty() ? 0 : options.forced_tokens)),
-        forced_chunks_(plan_chunks(forced_.batch, options.chunk_tokens)),
-        ropes_(backend, configs(), batch),
-        forced_ropes_(backend, configs(), forced_.batch),
-        work_(backend, config_, lane_count(), longest_chunk(), mlp_tokens()) {
+        forced_chunks_(plan_chunks(forced_.batch, options.chunk_tokens)) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      hidden_.push_back(backend_.allocate(batch_.tokens() * width_));
+      hidden_.push_back(lanes_[i].backend->allocate(batch_.tokens() * width_));
     }
-    for (std::size_t i = 0; i < options_.subjects.size(); ++i) {
-      forced_hidden_.push_back(backend_.allocate(forced_.batch.tokens() * width_));
+    for (const std::size_t lane : options_.subjects) {
+      forced_hidden_.push_back(lanes_[lane].backend->allocate(forced_.batch.tokens() * width_));
     }
+    make_groups();
     result_.drift.resize(options_.subjects.size());
     result_.non_finite.resize(lanes_.size());
     result_.forced_rows = forced_.batch.tokens();
@@ -105,7 +113,7 @@ class Run {
       layer(l);
     }
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      const std::span<const float> values = backend_.read(hidden(i), staging_);
+      const std::span<const float> values = read_hidden(i, staging_);
       result_.fingerprints.push_back(fingerprint(values.data(), values.size_bytes()));
     }
     heads();
@@ -117,14 +125,36 @@ class Run {
   }
 
  private:
-  std::int64_t lane_count() const { return static_cast<std::int64_t>(lanes_.size()); }
-
-  std::vector<const ModelConfig*> configs() const {
-    std::vector<const ModelConfig*> all;
-    for (const Lane& lane : lanes_) {
-      all.push_back(&lane.source->config());
+  void make_groups() {
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      if (groups_.empty() || groups_.back().backend != lanes_[i].backend) {
+        groups_.push_back({.backend = lanes_[i].backend,
+                           .first = i,
+                           .count = 0,
+                           .ropes = nullptr,
+                           .forced_ropes = nullptr,
+                           .work = nullptr});
+      }
+      ++groups_.back().count;
     }
-    return all;
+    for (Group& group : groups_) {
+      std::vector<const ModelConfig*> configs;
+      for (std::size_t i = group.first; i < group.first + group.count; ++i) {
+        configs.push_back(&lanes_[i].source->config());
+      }
+      group.ropes = std::make_unique<RopeTables>(*group.backend, configs, batch_);
+      group.forced_ropes = std::make_unique<RopeTables>(*group.backend, configs, forced_.batch);
+      // plan_rows may add up to kMinStableRows - 1 rows to its last piece.
+      group.work = std::make_unique<Workspace>(*group.backend, config_,
+                                               static_cast<std::int64_t>(group.count),
+                                               longest_chunk(), mlp_rows_ + kMinStableRows);
+    }
+  }
+
+  const Group& group_of(std::size_t lane) const {
+    return *std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) {
+      return lane >= group.first && lane < group.first + group.count;
+    });
   }
 
   std::int64_t longest_chunk() const {
@@ -138,22 +168,20 @@ class Run {
     return longest;
   }
 
-  std::int64_t mlp_tokens() const {
-    // plan_rows may add up to kMinStableRows - 1 rows to its last piece.
-    return mlp_rows(config_, lane_count(), options_.chunk_tokens) + kMinStableRows;
-  }
-
   Mat hidden(std::size_t lane) const { return whole(*hidden_[lane], batch_.tokens(), width_); }
   Mat forced(std::size_t subject) const {
     return whole(*forced_hidden_[subject], forced_.batch.tokens(), width_);
   }
+  std::span<const float> read_hidden(std::size_t lane, std::vector<float>& staging) const {
+    return lanes_[lane].backend->read(hidden(lane), staging);
+  }
 
   void embed_all() {
-    for (const PlacedChunk& placed : chunks_) {
-      for (std::size_t i = 0; i < lanes_.size(); ++i) {
-        WeightSource& source = *lanes_[i].source;
-        embed(backend_, source.config(), source.globals(), placed.chunk,
-              work_.output(placed.chunk.tokens),
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      WeightSource& source = *lanes_[i].source;
+      for (const PlacedChunk& placed : chunks_) {
+        embed(*lanes_[i].backend, source.config(), source.globals(), placed.chunk,
+              group_of(i).work->output(placed.chunk.tokens),
               hidden(i).row_range(placed.begin, placed.chunk.tokens));
       }
     }
@@ -174,7 +202,7 @@ class Run {
     forced_attention(l, weights);
     measure(l, false);
     copy_reference_to_forced();
-    for (const auto& [begin, count] : plan_rows(batch_.tokens(), mlp_tokens() - kMinStableRows)) {
+    for (const auto& [begin, count] : plan_rows(batch_.tokens(), mlp_rows_)) {
       mlp(l, weights, begin, count);
     }
     forced_mlp(l, weights);
@@ -206,88 +234,101 @@ class Run {
             .cache = {}};
   }
 
-  static bool rotates(const LaneBlock& lane) {
-    return lane.layer->use_rope && !lane.config->ropes.empty();
+  /// The angles of a block's rows; kept alive by the caller.
+  static void rotate_by(const RopeTables& tables, std::int64_t begin, LaneBlock& block,
+                        RopeRows& rows) {
+    if (block.layer->use_rope && !block.config->ropes.empty()) {
+      rows = tables.rows(*block.config, block.layer->rope, begin, block.hidden.rows);
+      block.rope = &rows;
+    }
   }
 
   void attention(std::int64_t l, const std::vector<const LayerWeights*>& weights,
                  const PlacedChunk& placed) {
-    std::vector<LaneBlock> blocks;
-    std::vector<RopeRows> ropes(lanes_.size());
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      blocks.push_back(
-          block(i, l, *weights[i], hidden(i).row_range(placed.begin, placed.chunk.tokens)));
-      if (rotates(blocks[i])) {
-        ropes[i] = ropes_.rows(*blocks[i].config, blocks[i].layer->rope, placed.begin,
-                               placed.chunk.tokens);
-        blocks[i].rope = &ropes[i];
+    for (const Group& group : groups_) {
+      std::vector<LaneBlock> blocks;
+      std::vector<RopeRows> ropes(group.count);
+      for (std::size_t i = 0; i < group.count; ++i) {
+        const std::size_t lane = group.first + i;
+        blocks.push_back(block(lane, l, *weights[lane],
+                               hidden(lane).row_range(placed.begin, placed.chunk.tokens)));
+        rotate_by(*group.ropes, placed.begin, blocks[i], ropes[i]);
       }
+      attention_block(*group.backend, blocks, placed.chunk, *group.work);
     }
-    attention_block(backend_, blocks, placed.chunk, work_);
   }
 
   void forced_attention(std::int64_t l, const std::vector<const LayerWeights*>& weights) {
     for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
       const std::size_t lane = options_.subjects[s];
+      const Group& group = group_of(lane);
       for (const PlacedChunk& placed : forced_chunks_) {
         LaneBlock subject =
             block(lane, l, *weights[lane], forced(s).row_range(placed.begin, placed.chunk.tokens));
         RopeRows rope;
-        if (rotates(subject)) {
-          rope = forced_ropes_.rows(*subject.config, subject.layer->rope, placed.begin,
-                                    placed.chunk.tokens);
-          subject.rope = &rope;
-        }
-        attention_block(backend_, std::span(&subject, 1), placed.chunk, work_);
+        rotate_by(*group.forced_ropes, placed.begin, subject, rope);
+        attention_block(*group.backend, std::span(&subject, 1), placed.chunk, *group.work);
       }
     }
   }
 
   void mlp(std::int64_t l, const std::vector<const LayerWeights*>& weights, std::int64_t begin,
            std::int64_t count) {
-    std::vector<LaneBlock> blocks;
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      blocks.push_back(block(i, l, *weights[i], hidden(i).row_range(begin, count)));
+    for (const Group& group : groups_) {
+      std::vector<LaneBlock> blocks;
+      for (std::size_t lane = group.first; lane < group.first + group.count; ++lane) {
+        blocks.push_back(block(lane, l, *weights[lane], hidden(lane).row_range(begin, count)));
+      }
+      mlp_block(*group.backend, blocks, *group.work);
     }
-    mlp_block(backend_, blocks, work_);
   }
 
   void forced_mlp(std::int64_t l, const std::vector<const LayerWeights*>& weights) {
     for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
       const std::size_t lane = options_.subjects[s];
-      for (const auto& [begin, count] :
-           plan_rows(forced_.batch.tokens(), mlp_tokens() - kMinStableRows)) {
+      const Group& group = group_of(lane);
+      for (const auto& [begin, count] : plan_rows(forced_.batch.tokens(), mlp_rows_)) {
         LaneBlock subject = block(lane, l, *weights[lane], forced(s).row_range(begin, count));
-        mlp_block(backend_, std::span(&subject, 1), work_);
+        mlp_block(*group.backend, std::span(&subject, 1), *group.work);
       }
     }
   }
 
   /// Every subject's forced rows start a half of a layer from the reference's hidden states.
   void copy_reference_to_forced() {
-    const Mat reference = hidden(options_.reference);
-    for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
-      for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
-        const BatchPrompt& prompt = forced_.batch.prompts[p];
-        backend_.copy(reference.row_range(forced_.source_row[p], prompt.length),
-                      forced(s).row_range(prompt.begin, prompt.length));
-      }
+    if (forced_hidden_.empty() || forced_.batch.prompts.empty()) {
+      return;
     }
+    const std::vector<float> rows = sampled_rows(read_hidden(options_.reference, staging_));
+    for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
+      lanes_[options_.subjects[s]].backend->upload(rows, forced(s));
+    }
+  }
+
+  /// The rows of the sampled prompts, in the sample's order.
+  std::vector<float> sampled_rows(std::span<const float> all) const {
+    std::vector<float> rows;
+    rows.reserve(static_cast<std::size_t>(forced_.batch.tokens() * width_));
+    for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
+      const auto first = all.begin() + forced_.source_row[p] * width_;
+      rows.insert(rows.end(), first, first + forced_.batch.prompts[p].length * width_);
+    }
+    return rows;
   }
 
   void measure(std::int64_t l, bool mlp) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       if (!result_.non_finite[i]) {
-        const auto bad = non_finite_rows(pool_, backend_.read(hidden(i), staging_), width_);
+        const auto bad = non_finite_rows(pool_, read_hidden(i, staging_), width_);
         if (bad) {
           result_.non_finite[i] = {.layer = l, .mlp = mlp, .row = bad->first, .rows = bad->second};
         }
       }
     }
-    const std::span<const float> reference = backend_.read(hidden(options_.reference), staging_);
+    const std::span<const float> reference = read_hidden(options_.reference, staging_);
     for (std::size_t s = 0; s < options_.subjects.size(); ++s) {
-      const RowDrift free = row_drift(
-          pool_, backend_.read(hidden(options_.subjects[s]), subject_staging_), reference, width_);
+      const RowDrift free =
+          row_drift(pool_, read_hidden(options_.subjects[s], subject_staging_), reference, width_);
       HalfDrift drift{.layer = l,
                       .mlp = mlp,
                       .free_rel = free.relative(0, batch_.tokens()),
@@ -304,77 +345,79 @@ class Run {
     if (forced_.batch.prompts.empty()) {
       return std::nullopt;
     }
-    // The reference's rows of the sampled prompts, gathered in the sample's order.
-    std::vector<float> rows;
-    for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
-      const auto first = reference.begin() + forced_.source_row[p] * width_;
-      rows.insert(rows.end(), first, first + forced_.batch.prompts[p].length * width_);
-    }
-    const std::span<const float> subject = backend_.read(forced(s), subject_staging_);
-    return row_drift(pool_, subject, rows, width_).relative(0, forced_.batch.tokens());
+    const Lane& lane = lanes_[options_.subjects[s]];
+    const std::span<const float> subject = lane.backend->read(forced(s), subject_staging_);
+    return row_drift(pool_, subject, sampled_rows(reference), width_)
+        .relative(0, forced_.batch.tokens());
   }
 
   void heads() {
-    std::int64_t row_bytes = 0;
+    std::int64_t row_elements = 0;
     LogitRows out;
     for (const Lane& lane : lanes_) {
       out.vocab.push_back(lane.source->globals().lm_head.weight.outputs());
-      row_bytes += out.vocab.back() * std::int64_t{sizeof(float)};
+      row_elements += out.vocab.back();
     }
-    const std::int64_t fitting = static_cast<std::int64_t>(options_.logits_bytes) / row_bytes;
-    const std::int64_t target = std::min(fitting, mlp_tokens() - kMinStableRows);
-    const auto pieces = plan_rows(batch_.tokens(), target);
+    const auto budget = static_cast<std::int64_t>(options_.logits_bytes / sizeof(float));
+    const auto pieces = plan_rows(batch_.tokens(), std::min(budget / row_elements, mlp_rows_));
     std::int64_t most = 0;
     for (const auto& [begin, count] : pieces) {
       most = std::max(most, count);
     }
-    const std::unique_ptr<Buffer> logits =
-        backend_.allocate(most * row_bytes / std::int64_t{sizeof(float)});
+    std::vector<std::unique_ptr<Buffer>> logits;
+    for (const Group& group : groups_) {
+      std::int64_t elements = 0;
+      for (std::size_t i = group.first; i < group.first + group.count; ++i) {
+        elements += most * out.vocab[i];
+      }
+      logits.push_back(group.backend->allocate(elements));
+    }
     std::vector<std::vector<float>> staging(lanes_.size());
     for (const auto& [begin, count] : pieces) {
-      head_rows(*logits, begin, count, staging, out);
+      head_rows(logits, begin, count, staging, out);
       const double done = static_cast<double>(begin + count) / static_cast<double>(batch_.tokens());
       observer_.progress(layer_share() + (1.0 - layer_share()) * done);
     }
   }
 
-  void head_rows(Buffer& logits, std::int64_t begin, std::int64_t count,
-                 std::vector<std::vector<float>>& staging, LogitRows& out) {
-    std::vector<LaneHead> heads;
-    std::int64_t offset = 0;
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      WeightSource& source = *lanes_[i].source;
-      const std::int64_t vocab = out.vocab[i];
-      heads.push_back({.config = &source.config(),
-                       .weights = &source.globals(),
-                       .hidden = hidden(i).row_range(begin, count),
-                       .logits = {&logits, offset, count, vocab, vocab}});
-      offset += count * vocab;
-    }
-    head(backend_, heads, work_);
+  void head_rows(const std::vector<std::unique_ptr<Buffer>>& logits, std::int64_t begin,
+                 std::int64_t count, std::vector<std::vector<float>>& staging, LogitRows& out) {
     out.first_row = begin;
     out.rows = count;
     out.lanes.clear();
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      out.lanes.push_back(backend_.read(heads[i].logits, staging[i]));
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      const Group& group = groups_[g];
+      std::vector<LaneHead> heads;
+      std::int64_t offset = 0;
+      for (std::size_t i = group.first; i < group.first + group.count; ++i) {
+        WeightSource& source = *lanes_[i].source;
+        const std::int64_t vocab = out.vocab[i];
+        heads.push_back({.config = &source.config(),
+                         .weights = &source.globals(),
+                         .hidden = hidden(i).row_range(begin, count),
+                         .logits = {logits[g].get(), offset, count, vocab, vocab}});
+        offset += count * vocab;
+      }
+      head(*group.backend, heads, *group.work);
+      for (std::size_t i = 0; i < group.count; ++i) {
+        out.lanes.push_back(group.backend->read(heads[i].logits, staging[group.first + i]));
+      }
     }
     observer_.logits(out);
   }
 
-  Backend& backend_;
   ThreadPool& pool_;
   std::span<const Lane> lanes_;
   const Batch& batch_;
   const LockstepOptions& options_;
   Observer& observer_;
   const ModelConfig& config_;
-  std::int64_t width_;  // H
+  std::int64_t width_;     // H
+  std::int64_t mlp_rows_;  // rows of a lane in the MLP at once
   std::vector<PlacedChunk> chunks_;
   ForcedSample forced_;
   std::vector<PlacedChunk> forced_chunks_;
-  RopeTables ropes_;
-  RopeTables forced_ropes_;
-  Workspace work_;
+  std::vector<Group> groups_;
   std::vector<std::unique_ptr<Buffer>> hidden_;         // [lane]: [T, H]
   std::vector<std::unique_ptr<Buffer>> forced_hidden_;  // [subject]: [forced rows, H]
   std::vector<float> staging_;
@@ -384,13 +427,12 @@ class Run {
 
 }  // namespace
 
-LockstepResult run_lockstep(Backend& backend, ThreadPool& pool, std::span<const Lane> lanes,
-                            const Batch& batch, const LockstepOptions& options,
-                            Observer& observer) {
+LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
+                            const LockstepOptions& options, Observer& observer) {
   MG_CHECK(!lanes.empty() && options.reference < lanes.size(), "there is a reference lane");
   MG_CHECK(batch.tokens() > 0, "there are tokens");
   require_same_sizes(lanes, options.reference);
-  return Run(backend, pool, lanes, batch, options, observer).run();
+  return Run(pool, lanes, batch, options, observer).run();
 }
 
 }  // namespace mg

@@ -18,9 +18,12 @@
 
 namespace mg {
 
+/// Lanes on one backend share products; the noise floor runs one source on two backends of
+/// different arithmetic.
 struct Lane {
   std::string name;
   WeightSource* source = nullptr;
+  Backend* backend = nullptr;
 };
 
 struct LockstepOptions {
