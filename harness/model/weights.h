@@ -77,4 +77,45 @@ struct GlobalWeights {
   Linear lm_head;  // a tied head's weight is embed_tokens
 };
 
+/// Calls body(TensorView&) for every stored tensor of a layer or of the globals, low-rank parts
+/// left out.
+template <typename Body>
+void for_each_stored(Linear& linear, const Body& body) {
+  body(linear.weight.values);
+  body(linear.bias);
+}
+
+template <typename Body>
+void for_each_stored(Norm& norm, const Body& body) {
+  body(norm.weight);
+  body(norm.bias);
+}
+
+template <typename Body>
+void for_each_stored(LayerWeights& layer, const Body& body) {
+  for (Norm* norm : {&layer.input_norm, &layer.q_norm, &layer.k_norm, &layer.post_attention_norm,
+                     &layer.mlp_norm, &layer.post_mlp_norm}) {
+    for_each_stored(*norm, body);
+  }
+  for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up,
+                         &layer.gate_up, &layer.down, &layer.router}) {
+    for_each_stored(*linear, body);
+  }
+  for (ExpertWeights& expert : layer.experts) {
+    for (Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
+      for_each_stored(*linear, body);
+    }
+  }
+}
+
+template <typename Body>
+void for_each_stored(GlobalWeights& globals, const Body& body) {
+  body(globals.embed_tokens);
+  body(globals.embed_rows.values);
+  body(globals.head_rows.values);
+  body(globals.embed_positions);
+  for_each_stored(globals.final_norm, body);
+  for_each_stored(globals.lm_head, body);
+}
+
 }  // namespace mg
