@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "harness/model/dora.h"
+#include "harness/model/delta.h"
 #include "kernels/core/error.h"
 
 namespace mg {
@@ -171,6 +171,17 @@ struct CheckpointSource::Builder {
 
 namespace {
 
+/// DoRA's magnitude / |W + s*B*A| of each output.
+std::vector<float> dora_factors(const AttachedDelta& attached) {
+  const DeltaRows rows(attached);
+  std::vector<float> factors(static_cast<std::size_t>(attached.module->magnitude.elements()));
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const auto output = static_cast<std::int64_t>(i);
+    factors[i] = static_cast<float>(rows.dora_magnitude(output) / rows.dora_norm(output));
+  }
+  return factors;
+}
+
 void require_attached(const AttachedAdapter& adapter) {
   if (adapter.unreached.empty() && adapter.problems.empty()) {
     return;
@@ -220,8 +231,7 @@ CheckpointSource::~CheckpointSource() = default;
 void CheckpointSource::compute_dora(std::int64_t layer) {
   for (PendingDora& pending : pending_) {
     if (pending.layer == layer && pending.delta->dora.empty()) {
-      const std::vector<double> factors = dora_factors(*pending.attached);
-      pending.delta->dora.assign(factors.begin(), factors.end());
+      pending.delta->dora = dora_factors(*pending.attached);
     }
   }
 }
