@@ -294,14 +294,20 @@ class Run {
     }
   }
 
-  /// Every subject's forced rows start a half of a layer from the reference's hidden states.
+  /// Every subject's forced rows start a half of a layer from the reference's hidden states, bit
+  /// for bit where both are on one backend.
   void copy_reference_to_forced() {
-    if (forced_hidden_.empty() || forced_.batch.prompts.empty()) {
-      return;
-    }
-    const std::vector<float> rows = sampled_rows(read_hidden(options_.reference, staging_));
     for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
-      lanes_[options_.subjects[s]].backend->upload(rows, forced(s));
+      Backend& backend = *lanes_[options_.subjects[s]].backend;
+      if (&backend != lanes_[options_.reference].backend) {
+        backend.upload(sampled_rows(read_hidden(options_.reference, staging_)), forced(s));
+        continue;
+      }
+      for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
+        const BatchPrompt& prompt = forced_.batch.prompts[p];
+        backend.copy(hidden(options_.reference).row_range(forced_.source_row[p], prompt.length),
+                     forced(s).row_range(prompt.begin, prompt.length));
+      }
     }
   }
 

@@ -78,7 +78,7 @@ struct LockstepResult {
 
 /// Throws Error "lanes.shape" when lanes cannot run side by side (other sizes than the
 /// reference's).
-LockstepResult run_lockstep(Backend& backend, ThreadPool& pool, std::span<const Lane> lanes,
-                            const Batch& batch, const LockstepOptions& options, Observer& observer);
+LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
+                            const LockstepOptions& options, Observer& observer);
 
 }  // namespace mg
