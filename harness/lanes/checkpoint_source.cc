@@ -114,10 +114,37 @@ struct CheckpointSource::Builder {
     layer.experts.resize(static_cast<std::size_t>(experts));
     for (std::int64_t e = 0; e < experts; ++e) {
       ExpertWeights& expert = layer.experts[static_cast<std::size_t>(e)];
+      if (source.model_->config.packed_experts) {
+        fill_packed(expert, l, e);
+        continue;
+      }
       fill(expert.gate, Role::kExpertGateProj, Role::kCount, l, e);
       fill(expert.up, Role::kExpertUpProj, Role::kCount, l, e);
       fill(expert.down, Role::kExpertDownProj, Role::kCount, l, e);
     }
+  }
+
+  /// One expert of the tensors that hold all of a layer: [E, 2M, H] with the gate first, and [E, H,
+  /// M].
+  void fill_packed(ExpertWeights& expert, std::int64_t l, std::int64_t e) const {
+    const TensorView gate_up = view(find(Role::kExpertsGateUpProj, l));
+    const std::int64_t inner = gate_up.dim(1) / 2;
+    expert.gate.weight.values = rows_of_matrix(gate_up, e, 0, inner);
+    expert.up.weight.values = rows_of_matrix(gate_up, e, inner, inner);
+    const TensorView down = view(find(Role::kExpertsDownProj, l));
+    expert.down.weight.values = rows_of_matrix(down, e, 0, down.dim(1));
+  }
+
+  /// Rows [begin, begin + count) of matrix `index` of a stack [E, rows, cols].
+  static TensorView rows_of_matrix(const TensorView& stack, std::int64_t index, std::int64_t begin,
+                                   std::int64_t count) {
+    const std::int64_t cols = stack.dim(2);
+    const auto row_bytes = static_cast<std::size_t>(cols * dtype_bits(stack.dtype) / 8);
+    const auto row = static_cast<std::size_t>(index * stack.dim(1) + begin);
+    return {.dtype = stack.dtype,
+            .shape = {count, cols},
+            .data = stack.data + row * row_bytes,
+            .bytes = static_cast<std::size_t>(count) * row_bytes};
   }
 
   /// Rows of the embedding that the adapter trained (trainable_token_indices); a tied head uses

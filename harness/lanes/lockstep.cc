@@ -359,7 +359,7 @@ class Run {
 
   void heads() {
     std::int64_t row_elements = 0;
-    LogitRows out;
+    LogitChunk out;
     for (const Lane& lane : lanes_) {
       out.vocab.push_back(lane.source->globals().lm_head.weight.outputs());
       row_elements += out.vocab.back();
@@ -387,7 +387,7 @@ class Run {
   }
 
   void head_rows(const std::vector<std::unique_ptr<Buffer>>& logits, std::int64_t begin,
-                 std::int64_t count, std::vector<std::vector<float>>& staging, LogitRows& out) {
+                 std::int64_t count, std::vector<std::vector<float>>& staging, LogitChunk& out) {
     out.first_row = begin;
     out.rows = count;
     out.lanes.clear();

@@ -37,7 +37,7 @@ struct LockstepOptions {
 
 /// Logits of some consecutive rows of the batch, FP32 [rows, vocab[i]] for each lane; valid during
 /// the call.
-struct LogitRows {
+struct LogitChunk {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
   std::vector<std::span<const float>> lanes;
@@ -48,7 +48,7 @@ class Observer {
  public:
   virtual ~Observer() = default;
   /// Called once for every row of the batch, in order, a chunk at a time.
-  virtual void logits(const LogitRows& rows) = 0;
+  virtual void logits(const LogitChunk& rows) = 0;
   /// Share of the work done, 0 to 1.
   virtual void progress(double done) { static_cast<void>(done); }
 };

@@ -21,13 +21,11 @@ RopeTables::RopeTables(Backend& backend, const std::vector<const ModelConfig*>& 
       for (const BatchPrompt& prompt : batch.prompts) {
         std::vector<std::int64_t> positions(static_cast<std::size_t>(prompt.length));
         std::iota(positions.begin(), positions.end(), std::int64_t{0});
-        append_rope_rows(rope, config->head_dim, config->max_position_embeddings, prompt.length,
-                         positions, table);
+        append_rope_rows(rope, config->head_dim, prompt.length, positions, table);
       }
       const std::int64_t cols = table.rotary_dim / 2;
       Entry entry{.rope = rope,
                   .head_dim = config->head_dim,
-                  .max_position_embeddings = config->max_position_embeddings,
                   .rotary_dim = table.rotary_dim,
                   .cos = backend.allocate(tokens_ * cols),
                   .sin = backend.allocate(tokens_ * cols)};
@@ -41,8 +39,7 @@ RopeTables::RopeTables(Backend& backend, const std::vector<const ModelConfig*>& 
 const RopeTables::Entry* RopeTables::find(const ModelConfig& config, int rope) const {
   for (const Entry& entry : entries_) {
     if (entry.rope == config.ropes[static_cast<std::size_t>(rope)] &&
-        entry.head_dim == config.head_dim &&
-        entry.max_position_embeddings == config.max_position_embeddings) {
+        entry.head_dim == config.head_dim) {
       return &entry;
     }
   }

@@ -21,7 +21,6 @@ class RopeTables {
   struct Entry {
     RopeConfig rope;
     std::int64_t head_dim = 0;
-    std::int64_t max_position_embeddings = 0;
     std::int64_t rotary_dim = 0;
     std::unique_ptr<Buffer> cos;
     std::unique_ptr<Buffer> sin;

@@ -36,7 +36,7 @@ void llama3_in_place(const RopeConfig& rope, std::vector<float>& frequencies) {
   }
 }
 
-std::vector<float> yarn(const RopeConfig& rope, std::int64_t dim, double factor) {
+std::vector<float> yarn(const RopeConfig& rope, std::int64_t dim) {
   const auto correction = [&](double rotations) {
     return static_cast<double>(dim) *
            std::log(static_cast<double>(rope.original_max_position_embeddings) /
@@ -60,17 +60,10 @@ std::vector<float> yarn(const RopeConfig& rope, std::int64_t dim, double factor)
         (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0F,
         1.0F);
     const float keep = 1.0F - ramp;
-    const float interpolated = 1.0F / (static_cast<float>(factor) * result[i]);
+    const float interpolated = 1.0F / (static_cast<float>(rope.factor) * result[i]);
     result[i] = interpolated * (1.0F - keep) + 1.0F / result[i] * keep;
   }
   return result;
-}
-
-/// factor as configured, else the ratio of the two context lengths (Phi-3, DeepSeek-V3).
-double factor_or_ratio(const RopeConfig& rope, std::int64_t max_position_embeddings) {
-  return rope.factor > 0.0 ? rope.factor
-                           : static_cast<double>(max_position_embeddings) /
-                                 static_cast<double>(rope.original_max_position_embeddings);
 }
 
 }  // namespace
@@ -79,34 +72,15 @@ std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim) {
   return static_cast<std::int64_t>(static_cast<double>(head_dim) * rope.partial_rotary_factor);
 }
 
-double attention_factor(const RopeConfig& rope, std::int64_t max_position_embeddings) {
-  if (rope.kind != RopeConfig::Kind::kYarn && rope.kind != RopeConfig::Kind::kLongRope) {
-    return 1.0;
-  }
-  if (rope.attention_factor > 0.0) {
-    return rope.attention_factor;
-  }
-  const double factor = factor_or_ratio(rope, max_position_embeddings);
-  if (rope.kind == RopeConfig::Kind::kLongRope) {
-    const auto original = static_cast<double>(rope.original_max_position_embeddings);
-    return factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(factor) / std::log(original));
-  }
-  const auto mscale = [&](double weight) {
-    return factor <= 1.0 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
-  };
-  const bool both = rope.mscale != 0.0 && rope.mscale_all_dim != 0.0;
-  return both ? mscale(rope.mscale) / mscale(rope.mscale_all_dim) : mscale(1.0);
-}
-
 std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head_dim,
-                                       std::int64_t max_position_embeddings, std::int64_t length) {
+                                       std::int64_t length) {
   const std::int64_t dim = rotary_dim(rope, head_dim);
   double base = rope.theta;
   if (rope.kind == RopeConfig::Kind::kYarn) {
-    return yarn(rope, dim, factor_or_ratio(rope, max_position_embeddings));
+    return yarn(rope, dim);
   }
   if (rope.kind == RopeConfig::Kind::kDynamic) {
-    const auto limit = static_cast<double>(max_position_embeddings);
+    const auto limit = static_cast<double>(rope.original_max_position_embeddings);
     const double stretch = rope.factor * std::max(static_cast<double>(length), limit) / limit;
     base *= std::pow(stretch - (rope.factor - 1.0),
                      static_cast<double>(dim) / static_cast<double>(dim - 2));
@@ -134,13 +108,11 @@ std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head
   return result;
 }
 
-void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim,
-                      std::int64_t max_position_embeddings, std::int64_t length,
+void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim, std::int64_t length,
                       std::span<const std::int64_t> positions, RopeTable& table) {
   table.rotary_dim = rotary_dim(rope, head_dim);
-  const std::vector<float> frequencies =
-      inverse_frequencies(rope, head_dim, max_position_embeddings, length);
-  const auto factor = static_cast<float>(attention_factor(rope, max_position_embeddings));
+  const std::vector<float> frequencies = inverse_frequencies(rope, head_dim, length);
+  const auto factor = static_cast<float>(rope.attention_factor);
   for (const std::int64_t position : positions) {
     for (const float frequency : frequencies) {
       // The angle is rounded to float32, as the reference's matmul leaves it; cos and sin of that

@@ -24,15 +24,11 @@ std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim);
 /// Inverse frequencies [rotary_dim / 2] for a prompt of `length` tokens (dynamic and longrope
 /// depend on it).
 std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head_dim,
-                                       std::int64_t max_position_embeddings, std::int64_t length);
-
-/// What cos and sin are multiplied by (yarn, longrope; else 1).
-double attention_factor(const RopeConfig& rope, std::int64_t max_position_embeddings);
+                                       std::int64_t length);
 
 /// Appends the rows of one prompt, whose whole length (cache included) is `length`, at the given
 /// positions.
-void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim,
-                      std::int64_t max_position_embeddings, std::int64_t length,
+void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim, std::int64_t length,
                       std::span<const std::int64_t> positions, RopeTable& table);
 
 }  // namespace mg

@@ -21,7 +21,7 @@ using test::SyntheticSource;
 /// Logits of every lane and row, kept.
 class Keep final : public Observer {
  public:
-  void logits(const LogitRows& rows) override {
+  void logits(const LogitChunk& rows) override {
     lanes.resize(rows.lanes.size());
     vocab = rows.vocab.front();
     EXPECT_EQ(rows.first_row * vocab, static_cast<std::int64_t>(lanes[0].size()));
