@@ -1,5 +1,6 @@
-// A PEFT LoRA folder: adapter_config.json and adapter_model.safetensors, parsed but not yet attached to a base
-// (harness/model/attach.h does that).  Names follow PEFT 0.21 (peft.tuners.lora.LoraConfig).
+// A PEFT LoRA folder: adapter_config.json and adapter_model.safetensors, parsed but not yet
+// attached to a base (harness/model/attach.h does that).  Names follow PEFT 0.21
+// (peft.tuners.lora.LoraConfig).
 #pragma once
 
 #include <cstdint>
@@ -12,11 +13,13 @@
 #include <vector>
 
 #include "harness/io/safetensors.h"
+#include "kernels/core/error.h"
 #include "kernels/core/tensor_view.h"
 
 namespace mg {
 
-/// target_modules / exclude_modules: nothing, a list of names, or one regular expression ("all-linear" included).
+/// target_modules / exclude_modules: nothing, a list of names, or one regular expression
+/// ("all-linear" included).
 struct ModuleSelector {
   enum class Kind { kNone, kList, kRegex, kAllLinear };
   Kind kind = Kind::kNone;
@@ -25,8 +28,12 @@ struct ModuleSelector {
 };
 
 struct AdapterConfig {
+  std::string file;       // path of adapter_config.json, for messages
   std::string peft_type;  // only "LORA" is accepted
+  std::string
+      peft_version;  // that wrote it, empty before 0.18; decides the layout of fused experts (F25)
   std::string base_model_name_or_path;
+  std::string revision;  // of the base, empty if not given
   std::int64_t r = 0;
   double lora_alpha = 0;
   bool use_rslora = false;
@@ -43,12 +50,18 @@ struct AdapterConfig {
   std::vector<std::string> modules_to_save;
   std::vector<std::int64_t> layers_to_transform;  // empty: all
   std::vector<std::string> layers_pattern;
-  // trainable_token_indices: rows by module name ("embed_tokens" when the config gives a bare list).
+  // trainable_token_indices: rows by module name ("embed_tokens" when the config gives a bare
+  // list).
   std::vector<std::pair<std::string, std::vector<std::int64_t>>> trainable_token_indices;
-  std::string init_lora_weights;        // as text: "true", "gaussian", "pissa_niter_4", ...
-  bool init_changes_base = false;       // pissa, olora, corda, ...: the adapter is relative to a changed base
-  std::vector<std::string> unsupported;  // features set that cannot be verified (aLoRA, layer_replication, ...)
-  std::vector<std::string> unknown_keys;  // keys this reader does not know whose value is not neutral
+  bool trainable_tokens_of_input = false;  // a bare list: the input embedding, whatever its name
+  bool ensure_weight_tying = false;
+  std::string init_lora_weights;  // as text: "true", "gaussian", "pissa_niter_4", ...
+  bool init_changes_base =
+      false;  // pissa, olora, corda, ...: the adapter is relative to a changed base
+  std::vector<std::string>
+      unsupported;  // features set that cannot be verified (aLoRA, layer_replication, ...)
+  std::vector<std::string>
+      unknown_keys;  // keys this reader does not know whose value is not neutral
 };
 
 enum class LowRankKind {
@@ -60,7 +73,9 @@ enum class LowRankKind {
 
 /// The low-rank pair of one module, as stored.
 struct AdapterModule {
-  std::string module;  // path without "base_model.model." and without the adapter's name: "model.layers.0.mlp.up_proj"
+  // Path without "base_model.model." and without the adapter's name: "model.layers.0.mlp.up_proj".
+  // kParameter: the parameter's own path, "model.layers.0.mlp.experts.gate_up_proj".
+  std::string module;
   LowRankKind kind = LowRankKind::kLinear;
   TensorView a;
   TensorView b;
@@ -70,29 +85,49 @@ struct AdapterModule {
   double alpha = 0;
   double scale = 0;      // alpha / r, or alpha / sqrt(r) with rsLoRA
   std::string raw_name;  // the A tensor's name in the file, for messages
+  // kParameter only.  The file does not name the parameter; `module` is the reading of PEFT 0.19
+  // and vLLM.  All parameters of this module that the config targets, in the order in which PEFT
+  // wraps them, and how many wraps lie around this one in the file (0 = outermost), for readers
+  // that decide by shape.
+  std::vector<std::string> parameter_candidates;
+  int nesting = 0;
 };
 
-/// A tensor that replaces the base's (modules_to_save, bias="all", ...), or rows of it (trainable tokens).
+/// A tensor that replaces the base's (modules_to_save, bias="all", ...), or rows of it (trainable
+/// tokens).
 struct AdapterReplacement {
   std::string name;  // path of the replaced tensor without PEFT's wrapping: "lm_head.weight"
   TensorView value;
-  std::vector<std::int64_t> rows;  // trainable_token_indices: which rows of the base `value` replaces; else empty
-  bool base_copy = false;          // a "base_layer" copy, which must equal the base and changes nothing
+  std::vector<std::int64_t>
+      rows;  // trainable_token_indices: which rows of the base `value` replaces; else empty
+  bool base_copy = false;  // a "base_layer" copy, which must equal the base and changes nothing
   std::string raw_name;
+};
+
+struct AdapterOptions {
+  // True: tensors that disagree with the config do not throw, problems() has them, and modules()
+  // what is left.
+  bool collect_problems = false;
 };
 
 class Adapter {
  public:
-  /// Throws Error "adapter.*": pickle (with the command that converts it), ranks that disagree with the config,
-  /// an A without its B, unsupported peft_type, ...; several problems of a kind are reported together.
-  static Adapter open(const std::filesystem::path& folder);
+  /// Throws Error "folder.*", "adapter.*", "json.*", "safetensors.*", "file.*": pickle (with the
+  /// command that converts it), ranks that disagree with the config, an A without its B,
+  /// unsupported peft_type, ...; all problems of config or tensors in one error.
+  static Adapter open(const std::filesystem::path& folder, const AdapterOptions& options = {});
 
   const std::filesystem::path& folder() const { return folder_; }
   const AdapterConfig& config() const { return config_; }
-  const std::vector<AdapterModule>& modules() const { return modules_; }            // sorted by module
+  const std::vector<AdapterModule>& modules() const { return modules_; }  // sorted by module
   const std::vector<AdapterReplacement>& replacements() const { return replacements_; }
   /// Names in the file that fit no known pattern.
   const std::vector<std::string>& unrecognised() const { return unrecognised_; }
+  /// What disagrees between tensors and config; empty unless AdapterOptions::collect_problems.
+  const std::vector<ErrorParts>& problems() const { return problems_; }
+  /// The adapter's name inside tensor names ("lora_A.default.weight"), empty where they have none,
+  /// as PEFT saves.
+  const std::string& name_in_file() const { return name_in_file_; }
   const SafetensorsFile& file() const { return *file_; }
 
  private:
@@ -102,14 +137,20 @@ class Adapter {
   std::vector<AdapterModule> modules_;
   std::vector<AdapterReplacement> replacements_;
   std::vector<std::string> unrecognised_;
+  std::vector<ErrorParts> problems_;
+  std::string name_in_file_;
   std::shared_ptr<const SafetensorsFile> file_;
 };
 
-/// r_i and alpha_i of a module by PEFT's first-match rule.
-std::pair<std::int64_t, double> rank_and_alpha(const AdapterConfig& config, std::string_view module);
+/// r_i and alpha_i of a module by PEFT's first-match rule.  ModuleMatcher (adapter_match.h) is
+/// faster for many modules.
+std::pair<std::int64_t, double> rank_and_alpha(const AdapterConfig& config,
+                                               std::string_view module);
 
-/// Whether PEFT would wrap `module` (target_modules, exclude_modules, layers_to_transform, layers_pattern;
-/// peft.tuners.tuners_utils.check_target_module_exists).
+/// Whether PEFT would wrap `module` (target_modules, exclude_modules, modules_to_save,
+/// layers_to_transform, layers_pattern; peft.tuners.tuners_utils.check_target_module_exists).  For
+/// "all-linear" the answer holds for linear layers other than the output head, which PEFT leaves
+/// out by the model's class, not by a name.
 bool is_targeted(const AdapterConfig& config, std::string_view module);
 
 }  // namespace mg

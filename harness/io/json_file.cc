@@ -15,8 +15,6 @@
 namespace mg {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::size_t kMaxDepth = 256;  // walkers of configs recurse; real ones are about 5 deep
 
 struct Position {
@@ -88,6 +86,7 @@ std::string replace_python_literals(std::string_view text) {
 }
 
 // Builds the document, watching for what nlohmann's own builder lets pass.
+template <typename Json>
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   explicit Builder(std::string_view file) : file_(file) {}
@@ -115,7 +114,7 @@ class Builder final : public nlohmann::json_sax<Json> {
     return put(Json(value));
   }
   bool string(std::string& value) override { return put(Json(std::move(value))); }
-  bool binary(Json::binary_t& /*value*/) override { return false; }  // not in text
+  bool binary(typename Json::binary_t& /*value*/) override { return false; }  // not in text
 
   bool start_object(std::size_t /*size*/) override { return open(Json::object()); }
   bool key(std::string& name) override {
@@ -207,7 +206,10 @@ class Builder final : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, std::string_view file) {
+namespace {
+
+template <typename Json>
+Json parse(std::string_view text, std::string_view file) {
   if (text.substr(0, 3) == "\xEF\xBB\xBF") {
     throw Error(
         {.code = "json.byte-order-mark",
@@ -222,12 +224,22 @@ nlohmann::json parse_json(std::string_view text, std::string_view file) {
     fail_syntax(text, file, nul, "a NUL byte");
   }
   const std::string prepared = replace_python_literals(text);
-  Builder builder(file);
+  Builder<Json> builder(file);
   if (!Json::sax_parse(prepared, &builder)) {
     const std::size_t offset = builder.error_offset();
     fail_syntax(text, file, offset == 0 ? 0 : offset - 1, builder.error_detail());
   }
   return builder.take();
+}
+
+}  // namespace
+
+nlohmann::json parse_json(std::string_view text, std::string_view file) {
+  return parse<nlohmann::json>(text, file);
+}
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view file) {
+  return parse<nlohmann::ordered_json>(text, file);
 }
 
 nlohmann::json read_json(const std::filesystem::path& path) {
@@ -251,7 +263,10 @@ std::string read_text(const std::filesystem::path& path) {
   return text;
 }
 
-std::string_view json_kind(const nlohmann::json& value) {
+namespace {
+
+template <typename Json>
+std::string_view kind_of(const Json& value) {
   switch (value.type()) {
     case Json::value_t::null:
       return "null";
@@ -262,7 +277,7 @@ std::string_view json_kind(const nlohmann::json& value) {
     case Json::value_t::string:
       return "a string";
     case Json::value_t::boolean:
-      return value.get<bool>() ? "true" : "false";
+      return value.template get<bool>() ? "true" : "false";
     case Json::value_t::number_integer:
     case Json::value_t::number_unsigned:
       return "an integer";
@@ -271,6 +286,15 @@ std::string_view json_kind(const nlohmann::json& value) {
     default:
       return "nothing";
   }
+}
+
+}  // namespace
+
+std::string_view json_kind(const nlohmann::json& value) {
+  return kind_of(value);
+}
+std::string_view json_kind(const nlohmann::ordered_json& value) {
+  return kind_of(value);
 }
 
 std::string json_error_detail(std::string_view message) {

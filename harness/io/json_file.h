@@ -18,6 +18,9 @@ namespace mg {
 /// "json.encoding".
 nlohmann::json parse_json(std::string_view text, std::string_view file);
 
+/// The same with the keys of objects in the file's order.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view file);
+
 /// Reads and parses a JSON file; throws as parse_json, and Error "file.*" as MappedFile.
 nlohmann::json read_json(const std::filesystem::path& path);
 
@@ -26,6 +29,7 @@ std::string read_text(const std::filesystem::path& path);
 
 /// What a JSON value is, for messages: "a string", "a list", "null", ...
 std::string_view json_kind(const nlohmann::json& value);
+std::string_view json_kind(const nlohmann::ordered_json& value);
 
 /// The part of nlohmann's parse error that a user can read: without its library prefix and
 /// position.

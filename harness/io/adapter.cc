@@ -1,0 +1,151 @@
+#include "harness/io/adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "harness/io/adapter_config.h"
+#include "harness/io/adapter_parts.h"
+#include "harness/io/folder.h"
+#include "harness/io/json_file.h"
+#include "harness/io/problem_list.h"
+#include "kernels/core/error.h"
+
+namespace mg {
+namespace {
+
+constexpr std::string_view kConfig = "adapter_config.json";
+constexpr std::string_view kWeights = "adapter_model.safetensors";
+
+bool present(const std::vector<FolderEntry>& entries, std::string_view name) {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const FolderEntry& entry) { return entry.name == name; });
+}
+
+[[noreturn]] void fail(std::string code, std::string what, const std::filesystem::path& folder,
+                       std::string_view expected, std::string actual, std::string hint) {
+  throw Error({.code = "adapter." + std::move(code),
+               .what = std::move(what),
+               .where = folder.string(),
+               .expected = std::string(expected),
+               .actual = std::move(actual),
+               .hint = std::move(hint)});
+}
+
+// PEFT saves an adapter that is not called "default" one level down.
+std::string subfolder_with_config(const std::filesystem::path& folder,
+                                  const std::vector<FolderEntry>& entries) {
+  for (const FolderEntry& entry : entries) {
+    std::error_code ignored;
+    if (entry.is_folder && std::filesystem::exists(folder / entry.name / kConfig, ignored)) {
+      return (folder / entry.name).string();
+    }
+  }
+  return {};
+}
+
+[[noreturn]] void fail_no_config(const std::filesystem::path& folder,
+                                 const std::vector<FolderEntry>& entries) {
+  if (const std::string below = subfolder_with_config(folder, entries); !below.empty()) {
+    fail("subfolder", "the adapter lies one folder down", folder, kConfig, below,
+         fmt::format("give that folder: --adapter {}", below));
+  }
+  if (present(entries, "config.json")) {
+    fail("is-model", "this is a model, not an adapter", folder, kConfig, "config.json",
+         "give it as --base or --merged");
+  }
+  fail("no-config", "the folder has no adapter_config.json", folder, kConfig, "nothing",
+       "rank and alpha stand there, and weights alone cannot be merged: fetch it from where the "
+       "adapter came from");
+}
+
+std::string pickle_command(const std::filesystem::path& folder, const std::string& name) {
+  return fmt::format(
+      "convert it first: python -c 'import torch, safetensors.torch as s; "
+      "d = torch.load(\"{0}/{1}\", map_location=\"cpu\", weights_only=True); "
+      "s.save_file({{k: v.contiguous() for k, v in d.items()}}, \"{0}/{2}\", "
+      "metadata={{\"format\": \"pt\"}})'",
+      folder.string(), name, kWeights);
+}
+
+[[noreturn]] void fail_no_weights(const std::filesystem::path& folder,
+                                  const std::vector<FolderEntry>& entries) {
+  for (const FolderEntry& entry : entries) {
+    if (entry.kind == FileKind::kPickle && entry.name.starts_with("adapter_model")) {
+      fail("pickle", "the weights are in a PyTorch pickle, which could run code when read", folder,
+           kWeights, entry.name, pickle_command(folder, entry.name));
+    }
+    if (entry.name == "adapters.safetensors") {
+      fail("mlx", "this is an adapter of MLX, whose names and layout differ", folder, kWeights,
+           entry.name, "fuse it with mlx_lm.fuse and compare the merged model");
+    }
+    if (entry.kind == FileKind::kAdapterWeights) {
+      fail("other-name", "the weights file has a name that PEFT does not look for", folder,
+           kWeights, entry.name,
+           "adapters in several files are not supported: save the adapter again in one");
+    }
+    if (entry.kind == FileKind::kGguf) {
+      fail("gguf", "the weights are in a GGUF file", folder, kWeights, entry.name,
+           "use the PEFT folder that it was converted from");
+    }
+  }
+  fail("no-weights", "the folder has no adapter_model.safetensors", folder, kWeights, "nothing",
+       "the export or download did not finish: fetch or export the adapter again");
+}
+
+// One problem is its own error; several share one, each on a line.
+[[noreturn]] void fail_problems(const std::vector<ErrorParts>& problems,
+                                const SafetensorsFile& file) {
+  if (problems.size() == 1) {
+    throw Error(problems.front());
+  }
+  const bool same_code =
+      std::all_of(problems.begin(), problems.end(),
+                  [&](const ErrorParts& parts) { return parts.code == problems.front().code; });
+  const std::string prefix = file.path().string() + ", ";
+  std::vector<std::string> lines;
+  for (const ErrorParts& parts : problems) {
+    const std::string subject =
+        parts.where.starts_with(prefix) ? parts.where.substr(prefix.size()) + ": " : "";
+    lines.push_back(fmt::format("{}{} (expected {}, found {})", subject, parts.what, parts.expected,
+                                parts.actual));
+  }
+  throw Error({.code = same_code ? problems.front().code : "adapter.problems",
+               .what = "the adapter's tensors do not fit its config",
+               .where = file.path().string(),
+               .expected = {},
+               .actual = list_problems(lines),
+               .hint = problems.front().hint});
+}
+
+}  // namespace
+
+Adapter Adapter::open(const std::filesystem::path& folder, const AdapterOptions& options) {
+  const std::vector<FolderEntry> entries = list_folder(folder, "an adapter folder");
+  if (!present(entries, kConfig)) {
+    fail_no_config(folder, entries);
+  }
+  Adapter adapter;
+  adapter.folder_ = folder;
+  const std::filesystem::path config_path = folder / kConfig;
+  adapter.config_ = parse_adapter_config(
+      parse_ordered_json(read_text(config_path), config_path.string()), config_path.string());
+  if (!present(entries, kWeights)) {
+    fail_no_weights(folder, entries);
+  }
+  adapter.file_ = std::make_shared<const SafetensorsFile>(SafetensorsFile::open(folder / kWeights));
+  AdapterParts parts = collect_parts(adapter.config_, *adapter.file_);
+  if (!parts.problems.empty() && !options.collect_problems) {
+    fail_problems(parts.problems, *adapter.file_);
+  }
+  adapter.modules_ = std::move(parts.modules);
+  adapter.replacements_ = std::move(parts.replacements);
+  adapter.unrecognised_ = std::move(parts.unrecognised);
+  adapter.problems_ = std::move(parts.problems);
+  adapter.name_in_file_ = std::move(parts.name_in_file);
+  return adapter;
+}
+
+}  // namespace mg
