@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -50,6 +51,20 @@ TEST(ThreadPool, EmptyAndSingleChunks) {
 
 TEST(ThreadPool, ZeroTakesAtLeastTheCallingThread) {
   EXPECT_GE(ThreadPool(0).threads(), 1);
+}
+
+TEST(ThreadPool, ChunksRunAtTheSameTime) {
+  for (const int threads : {2, 4}) {
+    ThreadPool pool(threads);
+    std::barrier meeting(
+        threads);  // passes only with all threads inside a chunk: else the test hangs
+    std::vector<int> met(static_cast<std::size_t>(threads));
+    pool.for_chunks(threads, 1, [&](std::int64_t begin, std::int64_t) {
+      meeting.arrive_and_wait();
+      met[static_cast<std::size_t>(begin)] = 1;
+    });
+    EXPECT_EQ(met, std::vector<int>(static_cast<std::size_t>(threads), 1));
+  }
 }
 
 TEST(ThreadPool, PlainWritesOfTheChunksAreVisibleToTheCaller) {
