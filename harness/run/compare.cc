@@ -1,0 +1,170 @@
+#include "harness/run/compare.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "harness/lanes/checkpoint_source.h"
+#include "harness/lanes/remerge_source.h"
+#include "harness/run/layers.h"
+#include "harness/run/logit_metrics.h"
+#include "kernels/registry.h"
+
+namespace mg {
+namespace {
+
+std::string what_if_name(DType dtype) {
+  std::string name = "remerge-";
+  for (const char letter : dtype_name(dtype)) {
+    name += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  }
+  return name;
+}
+
+/// The lanes of a comparison and the pairs that are compared.
+struct Lineup {
+  std::vector<std::unique_ptr<WeightSource>> sources;
+  std::vector<Lane> lanes;
+  std::vector<PairSpec> pairs;
+  std::vector<std::size_t> subjects;  // lanes whose hidden states are compared with the adapter's
+
+  int add(std::string name, std::unique_ptr<WeightSource> source, Backend& backend) {
+    lanes.push_back({std::move(name), source.get(), &backend});
+    sources.push_back(std::move(source));
+    return static_cast<int>(lanes.size()) - 1;
+  }
+};
+
+constexpr int kBase = 0;
+constexpr int kAdapter = 1;
+constexpr int kMerged = 2;
+
+Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenModel& merged,
+               const CompareOptions& options, Backend& backend, ThreadPool& pool) {
+  Lineup lineup;
+  // Base and adapter stand side by side: they share every matrix.
+  lineup.add("base", std::make_unique<CheckpointSource>(base.checkpoint, base.model), backend);
+  lineup.add("adapter",
+             std::make_unique<CheckpointSource>(base.checkpoint, base.model, &adapter.attached),
+             backend);
+  lineup.add("merged", std::make_unique<CheckpointSource>(merged.checkpoint, merged.model),
+             backend);
+  lineup.pairs.push_back({.reference = kAdapter, .subject = kMerged, .base = kBase});
+  lineup.subjects.push_back(kMerged);
+  const auto add_remerge = [&](std::string name, std::optional<DType> dtype) {
+    const int lane = lineup.add(
+        std::move(name),
+        std::make_unique<RemergeSource>(base.checkpoint, base.model, adapter.attached, dtype, pool),
+        backend);
+    lineup.pairs.push_back({.reference = kAdapter, .subject = lane, .base = kBase});
+    return lane;
+  };
+  if (options.remerge) {
+    const int lane = add_remerge("remerge", stored_dtype(merged.checkpoint));
+    lineup.pairs.push_back({.reference = lane, .subject = kMerged, .base = kBase});
+  }
+  for (const DType dtype : options.what_if) {
+    add_remerge(what_if_name(dtype), dtype);
+  }
+  return lineup;
+}
+
+}  // namespace
+
+DType stored_dtype(const Checkpoint& checkpoint) {
+  std::map<DType, std::size_t> bytes;
+  for (const StoredTensor& tensor : checkpoint.tensors()) {
+    bytes[tensor.view.dtype] += tensor.view.bytes;
+  }
+  DType most = DType::kF32;
+  std::size_t largest = 0;
+  for (const auto& [dtype, count] : bytes) {
+    if (count > largest) {
+      largest = count;
+      most = dtype;
+    }
+  }
+  return most;
+}
+
+CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, const OpenModel& merged,
+                         const Prompts& prompts, const CompareOptions& options,
+                         const FloorRun* floor, ThreadPool& pool,
+                         const std::function<void(double)>& progress) {
+  const std::unique_ptr<Backend> backend = make_backend(
+      options.engine.backend,
+      {.arithmetic = options.engine.arithmetic, .pool = &pool, .isa = options.engine.isa});
+  const Lineup lineup = line_up(base, adapter, merged, options, *backend, pool);
+  LogitMetrics metrics(lineup.lanes, lineup.pairs, prompts, pool, progress);
+  LockstepOptions lockstep;
+  lockstep.reference = kAdapter;
+  lockstep.subjects = lineup.subjects;
+  lockstep.forced_tokens = options.forced_tokens;
+  const LockstepResult hidden = run_lockstep(pool, lineup.lanes, prompts.batch, lockstep, metrics);
+
+  CompareRun run;
+  run.backend = backend->info();
+  SummaryOptions summary{.context = {},
+                         .bootstrap = options.bootstrap,
+                         .slices = prompts.slices,
+                         .evidence = options.evidence};
+  if (floor != nullptr && floor->floor.flip_margin) {
+    summary.context.flip_margin = *floor->floor.flip_margin;
+  }
+  for (std::size_t pair = 0; pair < lineup.pairs.size(); ++pair) {
+    Comparison comparison = summarise(metrics.accumulator(), static_cast<int>(pair), summary, pool);
+    comparison.arithmetic = arithmetic_name(options.engine.arithmetic);
+    run.comparisons.push_back(std::move(comparison));
+  }
+  Comparison& main = run.comparisons.front();
+  const std::vector<double> noise = floor != nullptr ? floor->forced_drift : std::vector<double>{};
+  add_layers(hidden.drift.front(), hidden.non_finite[kMerged], noise, prompts.batch, main);
+  if (std::optional<Finding> culprit = departing_half(main, noise)) {
+    run.findings.push_back(std::move(*culprit));
+  }
+  for (std::size_t lane = 0; lane < lineup.lanes.size(); ++lane) {
+    if (hidden.non_finite[lane]) {
+      run.findings.push_back(
+          non_finite_finding(lineup.lanes[lane].name, *hidden.non_finite[lane], prompts.batch));
+    }
+  }
+  return run;
+}
+
+FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,
+                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool) {
+  constexpr std::int64_t kFewestPrompts = 8;
+  const Prompts sample = sample_prompts(prompts, options.floor_tokens, kFewestPrompts);
+  const Arithmetic rounded = serving == DType::kBF16 ? Arithmetic::kBf16 : Arithmetic::kFp16;
+  const std::unique_ptr<Backend> exact =
+      make_backend(options.engine.backend,
+                   {.arithmetic = Arithmetic::kExact, .pool = &pool, .isa = options.engine.isa});
+  const std::unique_ptr<Backend> served = make_backend(
+      options.engine.backend, {.arithmetic = rounded, .pool = &pool, .isa = options.engine.isa});
+  CheckpointSource source(base.checkpoint, base.model, &adapter.attached);
+  const std::vector<Lane> lanes{{"adapter", &source, exact.get()},
+                                {"adapter-again", &source, exact.get()},
+                                {"adapter-serving", &source, served.get()}};
+  const std::vector<PairSpec> pairs{{.reference = 0, .subject = 1, .base = -1},
+                                    {.reference = 0, .subject = 2, .base = -1}};
+  LogitMetrics metrics(lanes, pairs, sample, pool, [](double) {});
+  LockstepOptions lockstep;
+  lockstep.subjects = {2};
+  lockstep.forced_tokens = sample.batch.tokens();
+  const LockstepResult hidden = run_lockstep(pool, lanes, sample.batch, lockstep, metrics);
+
+  FloorRun run;
+  const SummaryOptions summary{
+      .context = {}, .bootstrap = options.bootstrap, .slices = {}, .evidence = 0};
+  run.self_compare_exact = rows_are_identical(metrics.accumulator(), 0);
+  run.noise = summarise(metrics.accumulator(), 1, summary, pool);
+  run.noise.arithmetic = arithmetic_name(rounded);
+  for (const HalfDrift& half : hidden.drift.front()) {
+    run.forced_drift.push_back(half.forced_rel.value_or(half.free_rel));
+  }
+  run.floor = floor_of(run.noise, rounded);
+  return run;
+}
+
+}  // namespace mg

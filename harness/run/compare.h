@@ -1,0 +1,64 @@
+// The same prompts through base, base + adapter and merged (and re-merges), and what tells them
+// apart. Not for: judging the differences (harness/verdict) or the weights themselves
+// (harness/audit).
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/lanes/lockstep.h"
+#include "harness/metrics/summary.h"
+#include "harness/result/report.h"
+#include "harness/run/models.h"
+#include "harness/run/prompts.h"
+
+namespace mg {
+
+struct EngineOptions {
+  std::string backend = "cpu";
+  std::string isa;  // empty: the best this machine has
+  Arithmetic arithmetic = Arithmetic::kExact;
+};
+
+struct CompareOptions {
+  EngineOptions engine;
+  bool remerge = false;        // add our own re-merge, stored as merged is
+  std::vector<DType> what_if;  // add re-merges stored as these
+  std::int64_t forced_tokens = 1024;
+  std::int64_t floor_tokens = 1024;  // 0: no noise floor
+  std::int64_t evidence = 12;
+  BootstrapPlan bootstrap;
+};
+
+/// The arithmetic's own noise, measured on some of the prompts: the reference lane in `exact`
+/// against itself in serving arithmetic; and against itself once more (A/A), which must be exactly
+/// equal.
+struct FloorRun {
+  Floor floor;
+  Comparison noise;                  // adapter (exact) against adapter (serving)
+  bool self_compare_exact = false;   // A/A gave 0 in every metric of every row
+  std::vector<double> forced_drift;  // of each half of a layer, in order
+};
+
+FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,
+                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool);
+
+struct CompareRun {
+  std::vector<Comparison> comparisons;  // adapter/merged first
+  std::vector<Finding> findings;        // the half that departs, non-finite hidden states
+  BackendInfo backend;
+};
+
+/// Throws Error "lanes.shape" where merged cannot run beside base, "model.quantised",
+/// "checkpoint.tensors", ...
+CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, const OpenModel& merged,
+                         const Prompts& prompts, const CompareOptions& options,
+                         const FloorRun* floor, ThreadPool& pool,
+                         const std::function<void(double)>& progress);
+
+/// The dtype that most of a checkpoint's bytes are stored in.
+DType stored_dtype(const Checkpoint& checkpoint);
+
+}  // namespace mg

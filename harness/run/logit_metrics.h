@@ -1,0 +1,43 @@
+// Feeds logits, as lockstep produces them, to the metrics.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "harness/lanes/lockstep.h"
+#include "harness/metrics/accumulator.h"
+#include "harness/result/comparison.h"
+#include "harness/result/verdict.h"
+#include "harness/run/prompts.h"
+
+namespace mg {
+
+class LogitMetrics final : public Observer {
+ public:
+  /// Vocabularies of different size (padding) are compared over the entries that all lanes have.
+  LogitMetrics(const std::vector<Lane>& lanes, const std::vector<PairSpec>& pairs,
+               const Prompts& prompts, ThreadPool& pool, std::function<void(double)> progress);
+
+  void logits(const LogitChunk& rows) override;
+  void progress(double done) override { progress_(done); }
+
+  const MetricAccumulator& accumulator() const { return accumulator_; }
+
+ private:
+  ThreadPool& pool_;
+  std::function<void(double)> progress_;
+  MetricAccumulator accumulator_;
+};
+
+/// "exact", "fp16", "bf16".
+std::string arithmetic_name(Arithmetic arithmetic);
+
+/// Whether a pair's lanes gave the same number in every row: KL, largest difference and NLL all
+/// exactly 0.
+bool rows_are_identical(const MetricAccumulator& rows, int pair);
+
+/// The noise floor from a comparison of one lane in two arithmetics.
+Floor floor_of(const Comparison& noise, Arithmetic serving);
+
+}  // namespace mg

@@ -1,0 +1,83 @@
+#include "harness/run/prompts.h"
+
+#include <algorithm>
+#include <map>
+
+#include "suites/load.h"
+
+namespace mg {
+namespace {
+
+constexpr const char* kSpecialSlice = "special-tokens";
+
+void add_prompt(const SuitePrompt& prompt, const ModelLimits& limits, Prompts& prompts,
+                std::map<std::string, std::vector<RowRange>>& slices) {
+  const auto index = static_cast<std::int64_t>(prompts.rows.size());
+  prompts.batch.add(prompt.id, prompt.input_ids);
+  prompts.rows.push_back({.id = prompt.id,
+                          .rows = prompt.tokens(),
+                          .next_tokens = next_tokens_of(prompt.input_ids, prompt.scored_begin)});
+  for (const std::string& tag : prompt.tags) {
+    slices[tag].push_back({index, 0, prompt.tokens()});
+  }
+  // A span names tokens; what predicts them are the rows one before.
+  for (const TokenSpan& span : prompt.spans) {
+    slices[span.name].push_back(
+        {index, std::max<std::int64_t>(span.range.begin - 1, 0), span.range.end - 1});
+  }
+  for (std::int64_t t = 1; t < prompt.tokens(); ++t) {
+    const std::int32_t id = prompt.input_ids[static_cast<std::size_t>(t)];
+    if (std::find(limits.special_ids.begin(), limits.special_ids.end(), id) !=
+        limits.special_ids.end()) {
+      slices[kSpecialSlice].push_back({index, t - 1, t});
+    }
+  }
+}
+
+}  // namespace
+
+Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
+                     std::int64_t token_budget) {
+  std::vector<Suite> loaded;
+  Prompts prompts;
+  for (const std::string& name : suites.empty() ? std::vector<std::string>{"smoke"} : suites) {
+    Suite suite = load_suite(name, limits);
+    require_token_ids(suite);
+    check_limits(suite, limits);
+    if (token_budget > 0) {
+      const auto count = static_cast<std::int64_t>(std::max<std::size_t>(suites.size(), 1));
+      suite = limit_tokens(suite, std::max<std::int64_t>(token_budget / count, 1));
+    }
+    prompts.suites.push_back({.name = suite.name,
+                              .digest = suite.digest,
+                              .prompts = static_cast<std::int64_t>(suite.prompts.size()),
+                              .tokens = suite.total_tokens()});
+    loaded.push_back(std::move(suite));
+  }
+  std::map<std::string, std::vector<RowRange>> slices;
+  for (const SuitePrompt& prompt : all_prompts(loaded)) {
+    add_prompt(prompt, limits, prompts, slices);
+  }
+  for (auto& [name, ranges] : slices) {
+    prompts.slices.push_back({name, std::move(ranges)});
+  }
+  return prompts;
+}
+
+Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t least) {
+  const auto count = static_cast<std::int64_t>(all.rows.size());
+  const std::int64_t by_tokens = all.batch.tokens() / std::max<std::int64_t>(tokens, 1);
+  const std::int64_t by_prompts = count / std::max<std::int64_t>(least, 1);
+  const std::int64_t stride = std::max<std::int64_t>(1, std::min(by_tokens, by_prompts));
+  Prompts sample;
+  for (std::int64_t i = 0; i < count; i += stride) {
+    const auto index = static_cast<std::size_t>(i);
+    const BatchPrompt& prompt = all.batch.prompts[index];
+    const auto first = all.batch.ids.begin() + prompt.begin;
+    sample.batch.add(prompt.id, {first, first + prompt.length});
+    sample.rows.push_back(all.rows[index]);
+  }
+  return sample;
+}
+
+}  // namespace mg

@@ -1,0 +1,32 @@
+// From suites to what a run needs: packed tokens, the layout of rows for metrics, slices by tag and
+// span.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/lanes/batch.h"
+#include "harness/metrics/accumulator.h"
+#include "harness/metrics/summary.h"
+#include "harness/result/report.h"
+#include "suites/suite.h"
+
+namespace mg {
+
+struct Prompts {
+  Batch batch;
+  std::vector<PromptRows> rows;   // beside batch.prompts
+  std::vector<SliceSpec> slices;  // tags, spans, special tokens
+  std::vector<SuiteInfo> suites;  // for the report
+};
+
+/// Loads every suite (the built-in smoke suite where none is named), checks it against the limits
+/// and cuts it to `token_budget` tokens (0: no limit).  Throws Error "suite.*".
+Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
+                     std::int64_t token_budget);
+
+/// Some of the prompts, spread over all of them: at least `least` prompts and about `tokens`
+/// tokens.
+Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t least);
+
+}  // namespace mg
