@@ -1,0 +1,22 @@
+// What every command of the program has in common.  To add a command: one file with one add_...
+// function, one line in commands.cc.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "harness/cli/terminal.h"
+
+namespace mg {
+
+/// Where a command leaves its exit code and finds the terminal.
+struct CommandContext {
+  Terminal terminal;
+  int exit_code = 0;
+  std::string command_line;  // as typed, for the report
+};
+
+/// Adds every command.
+void add_commands(CLI::App& app, CommandContext& context);
+
+}  // namespace mg
