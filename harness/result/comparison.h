@@ -135,6 +135,7 @@ struct Comparison {
   std::vector<ConfidenceBucket> confidence;
   std::vector<PromptDetail> prompts_detail;
   std::vector<LayerDrift> layers;
+  std::optional<LayerPlace> culprit;  // first part whose forced drift leaves the arithmetic's noise
   std::vector<Evidence> evidence;
   std::int64_t bootstrap_replicates = 0;
   std::uint64_t bootstrap_seed = 0;

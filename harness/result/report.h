@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/result/audit.h"
+#include "harness/result/bench.h"
 #include "harness/result/comparison.h"
 #include "harness/result/finding.h"
 #include "harness/result/status.h"
@@ -22,6 +23,27 @@ struct ToolInfo {
   std::string backend;  // "cpu", "reference", "cuda"
   int threads = 0;
   std::string arithmetic;  // "exact", "fp16", "bf16"
+  std::string machine;     // processor and cores, as far as they explain timings
+};
+
+/// The checkpoint in numbers, from the configs and headers.
+struct ModelSummary {
+  std::string model_type;    // "qwen2"
+  std::string architecture;  // "Qwen2ForCausalLM"
+  std::int64_t layers = 0;
+  std::int64_t vocab_size = 0;
+  std::int64_t parameters = 0;
+  std::string base_dtype;  // stored: "BF16"
+  std::string merged_dtype;
+};
+
+struct AdapterSummary {
+  std::string kind;                  // "lora", "rslora", "dora"
+  std::int64_t rank = 0;             // the default; patterns may differ
+  std::optional<double> scaling;     // what B A is multiplied by, of the default rank
+  std::int64_t targets = 0;          // matrices with a delta
+  std::int64_t replaced = 0;         // tensors held whole
+  std::vector<std::string> modules;  // "q_proj", "down_proj"
 };
 
 struct SuiteInfo {
@@ -37,6 +59,8 @@ struct InputInfo {
   std::string merged;
   std::vector<SuiteInfo> suites;
   std::string command;  // repeats the run
+  std::optional<ModelSummary> model;
+  std::optional<AdapterSummary> adapter_info;
 };
 
 struct FileRecord {
@@ -66,6 +90,7 @@ struct Phase {
 };
 
 struct Timing {
+  std::string started;  // UTC, "2024-05-01T12:34:56Z"; empty where the clock was not asked
   double wall_s = 0.0;
   std::vector<Phase> phases;
 };
@@ -75,8 +100,20 @@ struct Memory {
   std::uint64_t resident_peak_bytes = 0;
 };
 
+/// The error that ended the run or a part of it (kernels/core/error.h), as text.
+struct ErrorRecord {
+  std::string code;
+  std::string what;
+  std::string where;
+  std::string expected;
+  std::string actual;
+  std::string hint;
+};
+
 struct Report {
   RunStatus status = RunStatus::kInconclusive;
+  std::optional<ErrorRecord> error;      // set with kInputError and kInternalError
+  std::vector<std::string> not_checked;  // what could not be judged, one sentence each
   ToolInfo tool;
   InputInfo inputs;
   std::optional<Provenance> provenance;
@@ -85,6 +122,7 @@ struct Report {
   std::vector<Comparison> comparisons;
   std::optional<Floor> floor;
   std::vector<Verdict> verdicts;
+  std::optional<BenchResult> bench;
   std::optional<Timing> timing;
   std::optional<Memory> memory;
 };

@@ -72,4 +72,15 @@ std::string_view run_status_name(RunStatus status) {
   return "error";
 }
 
+std::optional<RunStatus> run_status_from(std::string_view name, int code) {
+  for (const RunStatus status :
+       {RunStatus::kPass, RunStatus::kFail, RunStatus::kInputError, RunStatus::kInconclusive,
+        RunStatus::kInvalid, RunStatus::kInternalError}) {
+    if (run_status_name(status) == name && exit_code(status) == code) {
+      return status;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace mg

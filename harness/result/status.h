@@ -39,4 +39,8 @@ int exit_code(RunStatus status);
 /// "pass", "fail", "error", "inconclusive", "invalid", "error".
 std::string_view run_status_name(RunStatus status);
 
+/// The status of this name and exit code (both kinds of "error" have one name), or nothing when
+/// they contradict each other.
+std::optional<RunStatus> run_status_from(std::string_view name, int code);
+
 }  // namespace mg

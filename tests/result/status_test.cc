@@ -102,5 +102,19 @@ TEST(Report, StartsInconclusive) {
   EXPECT_EQ(Report{}.status, RunStatus::kInconclusive);
 }
 
+TEST(RunStatusFrom, NameAndExitCodeGiveTheStatusBack) {
+  for (const RunStatus status :
+       {RunStatus::kPass, RunStatus::kFail, RunStatus::kInputError, RunStatus::kInconclusive,
+        RunStatus::kInvalid, RunStatus::kInternalError}) {
+    EXPECT_EQ(run_status_from(run_status_name(status), exit_code(status)), status);
+  }
+}
+
+TEST(RunStatusFrom, ContradictionsAndUnknownNamesAreNothing) {
+  EXPECT_EQ(run_status_from("pass", 1), std::nullopt);
+  EXPECT_EQ(run_status_from("error", 1), std::nullopt);
+  EXPECT_EQ(run_status_from("passed", 0), std::nullopt);
+}
+
 }  // namespace
 }  // namespace mg
