@@ -9,8 +9,9 @@
 // D head size, V vocabulary, R rank, K inputs and M outputs of a linear map.
 // Aliasing: an output may be the same Mat as an input only where the comment says so.
 // Determinism: a row of any output depends on that row's inputs alone, with the same bits for any number of
-// threads and any split of the rows into calls, as long as each call of linear() and low_rank() has 16 rows
-// or more (kMinStableRows); below, another kernel answers, and the contract's bound holds, not bit equality.
+// threads and any split of the rows into calls.  The cpu backend keeps this from one row up and for every
+// instruction set; a backend on a library's GEMM keeps it for linear() and low_rank() calls of kMinStableRows rows
+// or more, and below only the contract's bound.
 #pragma once
 
 #include <cstdint>

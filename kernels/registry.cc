@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kernels/core/error.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/backend.h"
 
 namespace mg {
@@ -17,7 +18,8 @@ std::unique_ptr<Backend> make_reference(const BackendOptions& options) {
   return std::make_unique<reference::ReferenceBackend>(options.arithmetic);
 }
 
-constexpr std::array<Entry, 1> kBackends{{
+constexpr std::array<Entry, 2> kBackends{{
+    {"cpu", cpu::make_cpu_backend},
     {"reference", make_reference},
 }};
 

@@ -1,4 +1,5 @@
-// The oracle itself, on cases whose answers can be read off by eye.
+// Every backend, the oracle above all, on cases whose answers can be read off by eye.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -17,7 +18,11 @@ TensorView f32(const std::vector<float>& values, Shape shape) {
           values.size() * sizeof(float)};
 }
 
-class ReferenceTest : public testing::Test {
+testing::Matcher<std::vector<float>> Floats(const std::vector<float>& expected) {
+  return testing::Pointwise(testing::FloatEq(), expected);
+}
+
+class ByHandTest : public testing::TestWithParam<std::string> {
  protected:
   Mat put(const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
     buffers_.push_back(backend_->allocate(rows * cols));
@@ -31,7 +36,7 @@ class ReferenceTest : public testing::Test {
     return {span.begin(), span.end()};
   }
   void use(Arithmetic arithmetic) {
-    backend_ = make_backend("reference", {.arithmetic = arithmetic, .pool = &pool_, .isa = ""});
+    backend_ = make_backend(GetParam(), {.arithmetic = arithmetic, .pool = &pool_, .isa = ""});
   }
   void SetUp() override { use(Arithmetic::kExact); }
 
@@ -40,24 +45,24 @@ class ReferenceTest : public testing::Test {
   std::vector<std::unique_ptr<Buffer>> buffers_;
 };
 
-TEST_F(ReferenceTest, LinearIsXTimesWTransposedPlusBias) {
+TEST_P(ByHandTest, LinearIsXTimesWTransposedPlusBias) {
   const std::vector<float> w{1, 2, 3, 4, 5, 6};  // [3, 2]
   const std::vector<float> bias{10, 20, 30};
   const Mat x = put({1, 0, 0, 1}, 2, 2);
   const Mat out = put(std::vector<float>(6), 2, 3);
   backend_->linear(x, {f32(w, {3, 2}), false}, f32(bias, {3}), out);
-  EXPECT_EQ(get(out), (std::vector<float>{11, 23, 35, 12, 24, 36}));
+  EXPECT_THAT(get(out), Floats({11, 23, 35, 12, 24, 36}));
 }
 
-TEST_F(ReferenceTest, TransposedWeightIsInputsByOutputs) {
+TEST_P(ByHandTest, TransposedWeightIsInputsByOutputs) {
   const std::vector<float> w{1, 2, 3, 4, 5, 6};  // [2, 3]
   const Mat x = put({1, 10}, 1, 2);
   const Mat out = put(std::vector<float>(3), 1, 3);
   backend_->linear(x, {f32(w, {2, 3}), true}, {}, out);
-  EXPECT_EQ(get(out), (std::vector<float>{41, 52, 63}));
+  EXPECT_THAT(get(out), Floats({41, 52, 63}));
 }
 
-TEST_F(ReferenceTest, AttentionToOneHotKeyReturnsItsValue) {
+TEST_P(ByHandTest, AttentionToOneHotKeyReturnsItsValue) {
   // Query 1 matches key 1 (score 1000) and key 0 not at all; query 0 sees key 0 only.
   const Mat q = put({0, 1, 0, 1}, 2, 2);
   const Mat k = put({1, 0, 0, 1}, 2, 2);
@@ -66,10 +71,10 @@ TEST_F(ReferenceTest, AttentionToOneHotKeyReturnsItsValue) {
   const AttentionSegment all{0, 2, 0, 2};
   backend_->attention(q, k, v, {&all, 1}, {.heads = 1, .kv_heads = 1, .head_dim = 2, .scale = 1000},
                       out);
-  EXPECT_EQ(get(out), (std::vector<float>{3, 4, 5, 6}));
+  EXPECT_THAT(get(out), Floats({3, 4, 5, 6}));
 }
 
-TEST_F(ReferenceTest, WindowOfOneSeesOnlyItself) {
+TEST_P(ByHandTest, WindowOfOneSeesOnlyItself) {
   const Mat q = put({1, 1, 1}, 3, 1);
   const Mat v = put({7, 8, 9}, 3, 1);
   const Mat out = put({0, 0, 0}, 3, 1);
@@ -77,33 +82,33 @@ TEST_F(ReferenceTest, WindowOfOneSeesOnlyItself) {
   backend_->attention(
       q, q, v, {&all, 1},
       {.heads = 1, .kv_heads = 1, .head_dim = 1, .scale = 1, .softcap = 0, .window = 1}, out);
-  EXPECT_EQ(get(out), (std::vector<float>{7, 8, 9}));
+  EXPECT_THAT(get(out), Floats({7, 8, 9}));
 }
 
-TEST_F(ReferenceTest, RopeTurnsByTheAngle) {
+TEST_P(ByHandTest, RopeTurnsByTheAngle) {
   const Mat x = put({1, 0, 0, 2}, 1, 4);  // two heads of two
   const Mat cos = put({0}, 1, 1);
   const Mat sin = put({1}, 1, 1);
   backend_->rope(cos, sin, 2, 2, x);
-  EXPECT_EQ(get(x), (std::vector<float>{0, 1, -2, 0}));
+  EXPECT_THAT(get(x), Floats({0, 1, -2, 0}));
 }
 
-TEST_F(ReferenceTest, RmsNormOfEqualElementsIsTheirSign) {
+TEST_P(ByHandTest, RmsNormOfEqualElementsIsTheirSign) {
   const std::vector<float> weight{2, 3};
   const Mat x = put({-5, -5, 4, -4}, 2, 2);
   backend_->rms_norm(x, f32(weight, {2}), 0.0, 0.0, 1, x);
-  EXPECT_EQ(get(x), (std::vector<float>{-2, -3, 2, -3}));
+  EXPECT_THAT(get(x), Floats({-2, -3, 2, -3}));
 }
 
-TEST_F(ReferenceTest, LayerNormOfTwoElementsIsPlusMinusOne) {
+TEST_P(ByHandTest, LayerNormOfTwoElementsIsPlusMinusOne) {
   const std::vector<float> weight{2, 2};
   const std::vector<float> bias{1, 1};
   const Mat x = put({3, 7}, 1, 2);
   backend_->layer_norm(x, f32(weight, {2}), f32(bias, {2}), 0.0, x);
-  EXPECT_EQ(get(x), (std::vector<float>{-1, 3}));
+  EXPECT_THAT(get(x), Floats({-1, 3}));
 }
 
-TEST_F(ReferenceTest, Fp16LowRankRoundsEveryStep) {
+TEST_P(ByHandTest, Fp16LowRankRoundsEveryStep) {
   // 1 + 2^-11 is a tie and rounds down to 1 in FP16; kept exact it would survive the addition.
   use(Arithmetic::kFp16);
   const std::vector<float> a{1.0F, 0x1p-11F};  // [1, 2]
@@ -111,10 +116,10 @@ TEST_F(ReferenceTest, Fp16LowRankRoundsEveryStep) {
   const Mat x = put({1, 1}, 1, 2);
   const Mat y = put({-1}, 1, 1);
   backend_->low_rank(x, f32(a, {1, 2}), f32(b, {1, 1}), 1.0, y);
-  EXPECT_EQ(get(y), (std::vector<float>{0}));
+  EXPECT_THAT(get(y), Floats({0}));
 }
 
-TEST_F(ReferenceTest, RouterTakesTheLowerIndexOfATie) {
+TEST_P(ByHandTest, RouterTakesTheLowerIndexOfATie) {
   const RoutedExperts routed =
       backend_->route_top_k(put({0, static_cast<float>(std::numbers::ln2), 0}, 1, 3), 2, true);
   EXPECT_EQ(routed.expert, (std::vector<std::int32_t>{1, 0}));
@@ -122,26 +127,28 @@ TEST_F(ReferenceTest, RouterTakesTheLowerIndexOfATie) {
   EXPECT_FLOAT_EQ(routed.weight[1], 1.0F / 3.0F);
 }
 
-TEST_F(ReferenceTest, ScatterAddsScaledRows) {
+TEST_P(ByHandTest, ScatterAddsScaledRows) {
   const std::vector<std::int32_t> rows{2, 0};
   const std::vector<float> factors{10, 100};
   const Mat x = put({1, 2}, 2, 1);
   const Mat out = put({5, 6, 7}, 3, 1);
   backend_->scatter_add_rows(x, rows, factors, out);
-  EXPECT_EQ(get(out), (std::vector<float>{205, 6, 17}));
+  EXPECT_THAT(get(out), Floats({205, 6, 17}));
 }
 
-TEST_F(ReferenceTest, EmbeddingLoraAddsTheColumnOfItsToken) {
+TEST_P(ByHandTest, EmbeddingLoraAddsTheColumnOfItsToken) {
   const std::vector<float> table{1, 2, 3, 4};  // [2, 2]
   const std::vector<float> a{5, 7};            // [1, 2]
   const std::vector<float> b{1, 10};           // [2, 1]
   const std::vector<std::int32_t> ids{1};
   const Mat out = put({0, 0}, 1, 2);
   backend_->embed(f32(table, {2, 2}), ids, 2.0, out);
-  EXPECT_EQ(get(out), (std::vector<float>{6, 8}));
+  EXPECT_THAT(get(out), Floats({6, 8}));
   backend_->low_rank_embed(ids, f32(a, {1, 2}), f32(b, {2, 1}), 0.5, out);
-  EXPECT_EQ(get(out), (std::vector<float>{9.5, 43}));
+  EXPECT_THAT(get(out), Floats({9.5, 43}));
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, ByHandTest, testing::ValuesIn(backend_names()));
 
 }  // namespace
 }  // namespace mg

@@ -1,0 +1,122 @@
+// exp, tanh and the activations on native vectors, from our own polynomials (least-maximum fits,
+// coefficients rounded to float), so that every machine gives the same bits.  Errors, over all
+// finite inputs, are checked by tests/kernels/math_test.cc: exp and tanh 2 units of the last place;
+// activations as kernels/contract states. NaN gives NaN everywhere: comparisons are written so that
+// a NaN fails them and passes through.
+#pragma once
+
+#include "kernels/cpu/simd/vec.h"
+
+namespace mg::cpu::MG_ISA {
+
+/// x, but at most `high` and at least `low`; NaN stays.
+[[gnu::always_inline]] inline Vec clamp(Vec x, float low, float high) {
+  x = x > high ? broadcast(high) : x;
+  return x < low ? broadcast(low) : x;
+}
+
+[[gnu::always_inline]] inline Vec abs(Vec x) {
+  return from_bits(bits(x) & 0x7FFFFFFF);
+}
+[[gnu::always_inline]] inline Vec with_sign_of(Vec magnitude, Vec sign) {
+  return from_bits(bits(magnitude) | (bits(sign) & broadcast_int(INT32_MIN)));
+}
+
+/// a * x + b, x and a vectors, b a constant: one step of Horner's rule.
+[[gnu::always_inline]] inline Vec step(Vec a, Vec x, float b) {
+  return fma(a, x, broadcast(b));
+}
+
+/// e^x: x = n ln 2 + r, |r| <= ln(2)/2, e^r = 1 + (r + r^2 q(r)), q of degree 5 (relative error
+/// 2^-34).
+[[gnu::always_inline]] inline Vec exp(Vec x) {
+  x = clamp(x, -104.0F, 89.0F);  // beyond: 0 and infinity
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const Vec shifted = fma(x, broadcast(0x1.715476p+0F), broadcast(0x1.8p23F));
+  const Vec n = shifted - 0x1.8p23F;
+  const IVec exponent = bits(shifted) - bits(broadcast(0x1.8p23F));
+  Vec r = fma(n, broadcast(-0x1.62e4p-1F), x);  // exact: the constant has 15 bits
+  r = fma(n, broadcast(-0x1.7f7d1cp-20F), r);
+  Vec q = broadcast(0x1.9f081p-13F);
+  q = step(q, r, 0x1.6d8db0p-10F);
+  q = step(q, r, 0x1.111272p-7F);
+  q = step(q, r, 0x1.55548ep-5F);
+  q = step(q, r, 0x1.555554p-3F);
+  q = step(q, r, 0x1.0p-1F);
+  const Vec p = fma(r * r, q, r) + 1.0F;
+  // 2^n in two factors, so that subnormal results round once and nothing overflows early.
+  const IVec low = exponent >> 1;
+  const Vec scale_low = from_bits((low + 127) << 23);
+  const Vec scale_high = from_bits((exponent - low + 127) << 23);
+  return p * scale_low * scale_high;
+}
+
+/// tanh x: a polynomial below 0.625, above 1 - 2 / (e^2x + 1), which no longer cancels.
+[[gnu::always_inline]] inline Vec tanh(Vec x) {
+  const Vec magnitude = abs(x);
+  const Vec large = 1.0F - 2.0F / (exp(magnitude + magnitude) + 1.0F);
+  const Vec s = magnitude * magnitude;
+  Vec q = broadcast(0x1.16b09ap-9F);
+  q = step(q, s, -0x1.0b5f64p-7F);
+  q = step(q, s, 0x1.636deap-6F);
+  q = step(q, s, -0x1.b9ebf6p-5F);
+  q = step(q, s, 0x1.11105ap-3F);
+  q = step(q, s, -0x1.555554p-2F);
+  const Vec small = fma(magnitude * s, q, magnitude);
+  return with_sign_of(magnitude < 0.625F ? small : large, x);
+}
+
+/// x / (1 + e^-z): SiLU with z = x.
+[[gnu::always_inline]] inline Vec times_sigmoid(Vec x, Vec z) {
+  return x / (1.0F + exp(-z));
+}
+
+/// x Phi(x), the exact GELU.  Phi(-z) = e^(-z^2/2) R(t), t = 1 / (1 + 0.35 z / sqrt 2), R a
+/// polynomial.
+[[gnu::always_inline]] inline Vec gelu_erf(Vec x) {
+  const Vec near = clamp(x, -20.0F, 20.0F);  // beyond, e^-s is 0; keeps infinities out of `lost`
+  const Vec z = abs(near) * 0x1.6a09e6p-1F;
+  const Vec t = 1.0F / step(z, broadcast(0x1.666666p-2F), 1.0F);
+  Vec q = broadcast(0x1.4031fcp-6F);
+  q = step(q, t, -0x1.4d522p-4F);
+  q = step(q, t, 0x1.86a088p-4F);
+  q = step(q, t, -0x1.4bbd16p-6F);
+  q = step(q, t, 0x1.91a2f6p-5F);
+  q = step(q, t, 0x1.1e757ap-4F);
+  q = step(q, t, 0x1.3a324ap-4F);
+  q = step(q, t, 0x1.7fcbeap-4F);
+  q = step(q, t, 0x1.93dea8p-4F);
+  q = step(q, t, 0x1.94708ep-4F);
+  // e^-s for s = x^2 / 2, with the part of the square that rounding lost put back.
+  const Vec half = near * 0.5F;
+  const Vec s = half * near;
+  const Vec lost = fma(half, near, -s);
+  const Vec e = exp(-s);
+  const Vec tail = fma(-lost, e, e) * (q * t);  // Phi(-|x|)
+  const Vec phi = x < 0.0F ? tail : 1.0F - tail;
+  return x * phi;
+}
+
+/// x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): 0.5 x (1 + tanh u) without its
+/// cancellation.
+[[gnu::always_inline]] inline Vec gelu_tanh(Vec x) {
+  const Vec z = x * step(x * x, broadcast(0x1.2444f2p-4F), 0x1.988454p+0F);  // 2u
+  return times_sigmoid(x, z);
+}
+
+template <Activation kKind>
+[[gnu::always_inline]] inline Vec activate(Vec x) {
+  if constexpr (kKind == Activation::kSilu) {
+    return times_sigmoid(x, x);
+  } else if constexpr (kKind == Activation::kGeluTanh) {
+    return gelu_tanh(x);
+  } else if constexpr (kKind == Activation::kGeluErf) {
+    return gelu_erf(x);
+  } else if constexpr (kKind == Activation::kQuickGelu) {
+    return times_sigmoid(x, x * 1.702F);
+  } else {
+    return x < 0.0F ? Vec{} : x;
+  }
+}
+
+}  // namespace mg::cpu::MG_ISA
