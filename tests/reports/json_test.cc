@@ -195,7 +195,7 @@ TEST(ReportJsonErrors, WrongTypesAnywhereAreErrorsNotCrashes) {
   int errors = 0;
   for (const auto& [pointer, value] : leaves.items()) {
     std::string kind = pointer;
-    std::erase_if(kind, [](unsigned char c) { return std::isdigit(c) != 0; });
+    std::erase_if(kind, [](unsigned char letter) { return std::isdigit(letter) != 0; });
     if (const std::size_t metric = kind.find("metrics/"); metric != std::string::npos) {
       kind.erase(metric, kind.find('/', metric + 8) - metric);
     }
