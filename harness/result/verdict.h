@@ -29,8 +29,9 @@ struct Verdict {
   std::optional<double> limit;        // upper limit, or the half-width of a two-sided one
   std::optional<double> lower_limit;  // set for gates with a range (slope)
   std::optional<Interval> ci95;
-  std::optional<double> floor;  // the arithmetic's own noise in the same metric
-  std::optional<double> power;  // chance to pass at this sample if there were no true difference
+  std::optional<Interval> ci90;  // what was held against the limit: one-sided 95 % bounds
+  std::optional<double> floor;   // the arithmetic's own noise in the same metric
+  std::optional<double> power;   // chance to pass at this sample if there were no true difference
   std::optional<double> smallest_margin;      // the smallest limit that this sample would pass
   std::optional<std::int64_t> needs_prompts;  // set where more prompts could decide
   std::string basis;                          // where the limit comes from: "max(10 x floor, 1e-4)"
