@@ -6,7 +6,7 @@ add_library(mg_options INTERFACE)
 target_include_directories(mg_options INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(mg_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wold-style-cast -Wdouble-promotion -ffp-contract=off
-  -Wno-restrict  # g++ 12 warns of memcpy in "text" + std::string (GCC bug 105651)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # g++ 12 warns of memcpy in "text" + std::string (GCC bug 105651)
   $<$<BOOL:${MERGEGAUGE_WERROR}>:-Werror>)
 
 # Folders are added bottom up (CMakeLists.txt at the root), so a folder that does not exist yet lies above: a link upward.

@@ -154,7 +154,9 @@ std::vector<IndexProblem> compare_index(const ShardIndex& index,
       }
     }
   }
-  for (const auto& [tensor, file] : index.weight_map) {
+  for (const auto& claim : index.weight_map) {
+    const std::string& tensor = claim.first;  // not a binding: clang 14 cannot capture one below
+    const std::string& file = claim.second;
     const auto entry = home.find(tensor);
     const bool known = entry != home.end();
     if ((known && entry->second == file) || (!known && missing.contains(file))) {
