@@ -31,7 +31,7 @@ TEST(MetricTable, NamesAreUniqueAndRowsComplete) {
   }
 }
 
-// The names of the report's contract (docs/reference/report.example.json).
+// The names of the report's contract (tests/reports/report.example.json).
 TEST(MetricTable, HoldsTheReportsMetrics) {
   for (const char* name :
        {"kl", "reverse_kl", "js", "tv", "max_abs", "rms", "max_abs_centred", "rms_centred",
