@@ -16,6 +16,7 @@ set_target_properties(DNNL::dnnl PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES "${DNNL_INCLUDE_DIR}" INTERFACE_LINK_LIBRARIES "${DNNL_LIBRARY}")
 
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)  # PkgConfig::UTF8PROC
 
 if(MERGEGAUGE_TESTS)
   find_package(benchmark REQUIRED)  # benchmark::benchmark
