@@ -25,6 +25,12 @@ struct AttachedDelta {
   // 0 for gate_proj, I for up_proj).  expert -1: `target` holds all experts.
   std::int64_t expert = -1;
   std::int64_t first_row = 0;
+  // `target` holds codes of a quantised weight: decode it first; `shape` is the decoded one.
+  bool quantised = false;
+  Shape shape;  // of the weight as the module sees it; equals target->view.shape unless quantised
+  // A pair on the head of a base whose head is tied: `target` is the embedding, and the delta
+  // belongs to the head alone.  A right merge stores lm_head.weight of its own (F35).
+  bool tied_head = false;
 };
 
 struct AttachedReplacement {
@@ -36,13 +42,21 @@ struct AttachedReplacement {
 struct AttachedAdapter {
   std::vector<AttachedDelta> deltas;
   std::vector<AttachedReplacement> replacements;
-  std::vector<std::string> unreached;  // adapter names that found no tensor in the base
-  std::vector<std::string> problems;   // shapes that do not fit, as messages naming the tensor
+  std::vector<std::string> unreached;  // adapter names (as in the file) that found no tensor
+  std::vector<std::string> problems;   // what does not fit, as messages naming the tensor
+  // Where config and tensors of the adapter say different things, though the tensors fit: flags
+  // that PEFT corrects silently, modules the config names and the file lacks or the reverse.
+  std::vector<std::string> surprises;
 
+  /// The pair on this tensor; of a tied table the one on the embedding (the other is head_delta).
   const AttachedDelta* delta_for(const StoredTensor& base) const;
+  /// The pair on the head of a tied base, if there is one.
+  const AttachedDelta* head_delta() const;
   const AttachedReplacement* replacement_for(const StoredTensor& base) const;
 };
 
+/// The result points into `adapter` and `base`, which must outlive it.  Never throws for what the
+/// files hold: what does not fit is in `unreached` and `problems`.
 AttachedAdapter attach(const Adapter& adapter, const Checkpoint& base);
 
 }  // namespace mg
