@@ -272,8 +272,8 @@ GateProfile parse_gate_profile(std::string_view text, std::string_view where) {
   profile.weights = read_weights(reader.child("weights"));
   const Json& gates = reader.raw("gates");
   if (!gates.is_array() || gates.empty()) {
-    fail("gates.wrong-type", "the profile.gates is not a list of gates", where, "a list",
-         gates.type_name());
+    fail("gates.wrong-type", "the profile.gates is not a list of gates", where,
+         "a list with a gate", gates.type_name());
   }
   reader.finish();
   std::set<std::string> names;

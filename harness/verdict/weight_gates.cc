@@ -129,10 +129,10 @@ Verdict judge_presence(const AuditResult& audit) {
   verdict.reason = "every tensor was found and checked";
   if (summary.not_checked > 0) {
     set(verdict, GateStatus::kInconclusive,
-        fmt::format("{} tensors could not be checked", summary.not_checked));
+        fmt::format("tensors that could not be checked: {}", summary.not_checked));
   }
   if (summary.missing > 0) {
-    set(verdict, GateStatus::kFail, fmt::format("{} tensors are missing", summary.missing));
+    set(verdict, GateStatus::kFail, fmt::format("missing tensors: {}", summary.missing));
   }
   return verdict;
 }
