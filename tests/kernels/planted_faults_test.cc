@@ -1,0 +1,361 @@
+// The conformance suite itself: backends with one fault each, every one of which must be refused.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "kernels/contract/conformance.h"
+#include "tests/kernels/faulty_backend.h"
+#include "tests/kernels/subjects.h"
+
+namespace mg {
+namespace {
+
+/// Whether any case of the operation refuses `subject`.
+bool refused(const std::string& operation, Backend& subject, Backend& oracle, Backend& exact) {
+  for (const contract::ConformanceCase& c : contract::conformance_cases()) {
+    if (c.operation == operation && !c.run({subject, oracle, exact}).failure.empty()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+class PlantedFaultsTest : public testing::Test {
+ protected:
+  void use(Arithmetic arithmetic) {
+    right_ = make_subject({"cpu", ""}, arithmetic, pool_);
+    oracle_ = make_subject({"reference", ""}, arithmetic, pool_);
+  }
+  void SetUp() override { use(Arithmetic::kExact); }
+  template <typename Faulty>
+  void expect_refused(const std::string& operation) {
+    Faulty faulty(*right_);
+    EXPECT_TRUE(refused(operation, faulty, *oracle_, *exact_)) << operation;
+  }
+
+  ThreadPool pool_{1};
+  std::unique_ptr<Backend> exact_ = make_subject({"reference", ""}, Arithmetic::kExact, pool_);
+  std::unique_ptr<Backend> right_;
+  std::unique_ptr<Backend> oracle_;
+};
+
+/// Adds `change` to one element of x.
+void disturb(Backend& backend, const Mat& x, std::int64_t row, std::int64_t col,
+             const std::function<float(float)>& change) {
+  const Mat one = x.row_range(row, 1).col_range(col, 1);
+  std::vector<float> staging;
+  const float value = change(backend.read(one, staging)[0]);
+  backend.upload({&value, 1}, one);
+}
+
+struct LastInputLost : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override {
+    const std::unique_ptr<Buffer> buffer = right_.allocate(x.rows * x.cols);
+    const Mat copy = whole(*buffer, x.rows, x.cols);
+    right_.copy(x, copy);
+    if (x.cols > 1) {
+      right_.fill_zero(copy.col_range(x.cols - 1, 1));
+    }
+    right_.linear(copy, weight, bias, out);
+  }
+};
+TEST_F(PlantedFaultsTest, AnInputLeftOut) {
+  expect_refused<LastInputLost>("linear");
+}
+
+struct BiasForgotten : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void linear(Mat x, const Weight& weight, const TensorView&, Mat out) override {
+    right_.linear(x, weight, {}, out);
+  }
+};
+TEST_F(PlantedFaultsTest, BiasForgottenInLinear) {
+  expect_refused<BiasForgotten>("linear");
+}
+
+struct OneElementOff : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override {
+    right_.linear(x, weight, bias, out);
+    if (out.rows > 30 && out.cols > 30) {
+      disturb(right_, out, 29, 13, [](float v) { return v * (1 + 0x1p-12F); });
+    }
+  }
+};
+TEST_F(PlantedFaultsTest, OneElementOffByATwoThousandthOfItself) {
+  expect_refused<OneElementOff>("linear");
+}
+
+struct NanSwallowed : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override {
+    right_.linear(x, weight, bias, out);
+    for (std::int64_t r = 0; r < out.rows; ++r) {
+      for (std::int64_t c = 0; c < out.cols; ++c) {
+        disturb(right_, out, r, c, [](float v) { return std::isnan(v) ? 0.0F : v; });
+      }
+    }
+  }
+};
+TEST_F(PlantedFaultsTest, NanTurnedIntoANumber) {
+  expect_refused<NanSwallowed>("linear");
+}
+
+struct WritesOneColumnMore : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void add(Mat x, Mat y) override {
+    right_.add(x, y);
+    if (y.rows > 0 && y.stride > y.cols) {
+      right_.fill_zero({y.buffer, y.offset + y.cols, 1, 1, 1});
+    }
+  }
+};
+TEST_F(PlantedFaultsTest, AWriteBesideTheOutput) {
+  expect_refused<WritesOneColumnMore>("add");
+}
+
+struct ChangesItsInput : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void add(Mat x, Mat y) override {
+    right_.add(x, y);
+    if (x.rows > 1) {
+      right_.fill_zero({x.buffer, x.offset - 1, 1, 1, 1});
+    }
+  }
+};
+TEST_F(PlantedFaultsTest, AWriteBeforeAnInput) {
+  expect_refused<ChangesItsInput>("add");
+}
+
+struct SeesOneKeyMore : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void attention(Mat q, Mat k, Mat v, std::span<const AttentionSegment> segments,
+                 const AttentionParams& params, Mat out) override {
+    AttentionParams wrong = params;
+    wrong.window += params.window > 0 ? 1 : 0;
+    right_.attention(q, k, v, segments, wrong, out);
+  }
+};
+TEST_F(PlantedFaultsTest, AWindowOneTooWide) {
+  expect_refused<SeesOneKeyMore>("attention");
+}
+
+struct NoScale : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void attention(Mat q, Mat k, Mat v, std::span<const AttentionSegment> segments,
+                 const AttentionParams& params, Mat out) override {
+    AttentionParams wrong = params;
+    wrong.scale *= 1 + 0x1p-10;
+    right_.attention(q, k, v, segments, wrong, out);
+  }
+};
+TEST_F(PlantedFaultsTest, AScaleOffByAThousandth) {
+  expect_refused<NoScale>("attention");
+}
+
+struct AlwaysCausal : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void attention(Mat q, Mat k, Mat v, std::span<const AttentionSegment> segments,
+                 const AttentionParams& params, Mat out) override {
+    AttentionParams wrong = params;
+    wrong.causal = true;
+    right_.attention(q, k, v, segments, wrong, out);
+  }
+};
+TEST_F(PlantedFaultsTest, VisionAttentionMadeCausal) {
+  expect_refused<AlwaysCausal>("attention");
+}
+
+struct RopeTheOtherWay : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void rope(Mat cos, Mat sin, std::int64_t heads, std::int64_t rotary_dim, Mat x) override {
+    right_.rope(sin, cos, heads, rotary_dim, x);
+  }
+};
+TEST_F(PlantedFaultsTest, CosAndSinSwapped) {
+  expect_refused<RopeTheOtherWay>("rope");
+}
+
+struct NoEps : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void rms_norm(Mat x, const TensorView& weight, double, double weight_offset, std::int64_t groups,
+                Mat out) override {
+    right_.rms_norm(x, weight, 0.0, weight_offset, groups, out);
+  }
+  void layer_norm(Mat x, const TensorView& weight, const TensorView& bias, double,
+                  Mat out) override {
+    right_.layer_norm(x, weight, bias, 0.0, out);
+  }
+};
+TEST_F(PlantedFaultsTest, EpsForgotten) {
+  expect_refused<NoEps>("rms_norm");
+  expect_refused<NoEps>("layer_norm");
+}
+
+struct WholeRowNormalised : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void layer_norm(Mat x, const TensorView& weight, const TensorView&, double eps,
+                  Mat out) override {
+    right_.layer_norm(x, weight, {}, eps, out);
+  }
+};
+TEST_F(PlantedFaultsTest, BiasForgottenInLayerNorm) {
+  expect_refused<WholeRowNormalised>("layer_norm");
+}
+
+struct ScaleForgotten : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void low_rank(Mat x, const TensorView& a, const TensorView& b, double, Mat y) override {
+    right_.low_rank(x, a, b, 1.0, y);
+  }
+  void embed(const TensorView& table, std::span<const std::int32_t> ids, double, Mat out) override {
+    right_.embed(table, ids, 1.0, out);
+  }
+  void low_rank_embed(std::span<const std::int32_t> ids, const TensorView& a, const TensorView& b,
+                      double, Mat y) override {
+    right_.low_rank_embed(ids, a, b, 1.0, y);
+  }
+  void add_vector(const TensorView& vector, double, Mat y) override {
+    right_.add_vector(vector, 1.0, y);
+  }
+};
+TEST_F(PlantedFaultsTest, AScaleForgotten) {
+  expect_refused<ScaleForgotten>("low_rank");
+  expect_refused<ScaleForgotten>("embed");
+  expect_refused<ScaleForgotten>("low_rank_embed");
+  expect_refused<ScaleForgotten>("add_vector");
+}
+
+struct OtherGelu : PassingBackend {
+  using PassingBackend::PassingBackend;
+  static ActivationKind other(ActivationKind kind) {
+    return kind == ActivationKind::kGeluErf ? ActivationKind::kGeluTanh : kind;
+  }
+  void activation(ActivationKind kind, Mat x) override { right_.activation(other(kind), x); }
+  void gated_activation(ActivationKind kind, Mat gate, Mat up, Mat out) override {
+    right_.gated_activation(other(kind), gate, up, out);
+  }
+};
+TEST_F(PlantedFaultsTest, TheOtherGelu) {
+  expect_refused<OtherGelu>("activation");
+  expect_refused<OtherGelu>("gated_activation");
+}
+
+struct LastOfATie : PassingBackend {
+  using PassingBackend::PassingBackend;
+  RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) override {
+    RoutedExperts routed = right_.route_top_k(logits, k, normalise);
+    for (std::size_t i = 0; i + 1 < routed.expert.size(); ++i) {
+      if (routed.weight[i] == routed.weight[i + 1]) {
+        std::swap(routed.expert[i], routed.expert[i + 1]);
+      }
+    }
+    return routed;
+  }
+};
+TEST_F(PlantedFaultsTest, ATieBrokenTheOtherWay) {
+  expect_refused<LastOfATie>("route_top_k");
+}
+
+struct NeverNormalised : PassingBackend {
+  using PassingBackend::PassingBackend;
+  RoutedExperts route_top_k(Mat logits, std::int64_t k, bool) override {
+    return right_.route_top_k(logits, k, false);
+  }
+};
+TEST_F(PlantedFaultsTest, RoutingWeightsNotNormalised) {
+  expect_refused<NeverNormalised>("route_top_k");
+}
+
+/// Computes in FP32 and rounds only the result: what a backend does that forgets the rounding
+/// points inside.
+template <Arithmetic kArithmetic>
+class RoundsOnlyAtTheEnd : public PassingBackend {
+ public:
+  explicit RoundsOnlyAtTheEnd(Backend& right)
+      : PassingBackend(right), exact_(make_subject({"cpu", ""}, Arithmetic::kExact, pool_)) {}
+
+  void low_rank(Mat x, const TensorView& a, const TensorView& b, double scale, Mat y) override {
+    const Exact in(*this, x);
+    const Exact out(*this, y);
+    exact_->low_rank(in.mat, a, b, scale, out.mat);
+    out.back(y);
+  }
+  void rms_norm(Mat x, const TensorView& weight, double eps, double offset, std::int64_t groups,
+                Mat out) override {
+    const Exact in(*this, x);
+    exact_->rms_norm(in.mat, weight, eps, offset, groups, in.mat);
+    in.back(out);
+  }
+  void rope(Mat cos, Mat sin, std::int64_t heads, std::int64_t rotary_dim, Mat x) override {
+    const Exact c(*this, cos);
+    const Exact s(*this, sin);
+    const Exact out(*this, x);
+    exact_->rope(c.mat, s.mat, heads, rotary_dim, out.mat);
+    out.back(x);
+  }
+  void gated_activation(ActivationKind kind, Mat gate, Mat up, Mat out) override {
+    const Exact g(*this, gate);
+    const Exact u(*this, up);
+    exact_->gated_activation(kind, g.mat, u.mat, g.mat);
+    g.back(out);
+  }
+  void softcap(double cap, Mat x) override {
+    const Exact out(*this, x);
+    exact_->softcap(cap, out.mat);
+    out.back(x);
+  }
+
+ private:
+  /// A copy in the exact backend's memory.
+  struct Exact {
+    Exact(RoundsOnlyAtTheEnd& owner, const Mat& x)
+        : owner_(owner), buffer_(owner.exact_->allocate(x.rows * x.cols)) {
+      mat = whole(*buffer_, x.rows, x.cols);
+      std::vector<float> staging;
+      owner.exact_->upload(owner.right_.read(x, staging), mat);
+    }
+    void back(const Mat& x) const {
+      std::vector<float> staging;
+      owner_.right_.upload(owner_.exact_->read(mat, staging), x);
+    }
+    RoundsOnlyAtTheEnd& owner_;
+    std::unique_ptr<Buffer> buffer_;
+    Mat mat;
+  };
+  ThreadPool pool_{1};
+  std::unique_ptr<Backend> exact_;
+};
+
+TEST_F(PlantedFaultsTest, Fp16RoundedOnlyAtTheEnd) {
+  use(Arithmetic::kFp16);
+  for (const char* operation : {"low_rank", "rms_norm", "rope", "gated_activation", "softcap"}) {
+    expect_refused<RoundsOnlyAtTheEnd<Arithmetic::kFp16>>(operation);
+  }
+}
+
+TEST_F(PlantedFaultsTest, Bf16RoundedOnlyAtTheEnd) {
+  use(Arithmetic::kBf16);
+  for (const char* operation : {"low_rank", "rms_norm", "rope", "gated_activation", "softcap"}) {
+    expect_refused<RoundsOnlyAtTheEnd<Arithmetic::kBf16>>(operation);
+  }
+}
+
+struct BiasAddedAfterRounding : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override {
+    right_.linear(x, weight, {}, out);
+    if (!bias.empty()) {
+      right_.add_vector(bias, 1.0, out);
+    }
+  }
+};
+TEST_F(PlantedFaultsTest, BiasRoundedByItself) {
+  use(Arithmetic::kBf16);
+  expect_refused<BiasAddedAfterRounding>("linear");
+}
+
+}  // namespace
+}  // namespace mg
