@@ -23,6 +23,7 @@ const KernelTable* find_kernels(const char* isa) {
     return isa[0] == '\0' || std::strcmp(isa, table.name) == 0;
   };
 #if defined(__x86_64__)
+  // AVX2 implies F16C (kernels/core/convert.cc), for which clang 14's builtin cannot ask.
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
