@@ -83,7 +83,8 @@ class Collector {
  private:
   void problem(std::string code, std::string what, std::string_view tensor, std::string expected,
                std::string actual, std::string hint);
-  void find_adapter_name();
+  bool find_adapter_name();
+  bool check_tensor(const SafetensorsRecord& record, AdapterPart part);
   void sort_in(const SafetensorsRecord& record);
   void put(std::optional<Named>& slot, Named named);
   void add_replacement(const AdapterName& name, Named named);
@@ -103,6 +104,7 @@ class Collector {
   ModuleMatcher matcher_;
   AdapterParts parts_;
   std::map<PairKey, Pair> pairs_;
+  std::set<PairKey> damaged_;  // a part was refused, so that its absence is no second problem
 };
 
 void Collector::problem(std::string code, std::string what, std::string_view tensor,
@@ -117,7 +119,8 @@ void Collector::problem(std::string code, std::string what, std::string_view ten
                              .hint = std::move(hint)});
 }
 
-void Collector::find_adapter_name() {
+// False, with a problem, where tensors of several adapters would have to be told apart.
+bool Collector::find_adapter_name() {
   std::set<std::string> names;
   for (const SafetensorsRecord& record : file_.header().records) {
     const AdapterName name = read_adapter_name(record.name);
@@ -134,6 +137,7 @@ void Collector::find_adapter_name() {
         fmt::format("{}", fmt::join(names, ", ")),
         "save each adapter to a folder of its own: save_pretrained(..., selected_adapters=[...])");
   }
+  return names.size() <= 1;
 }
 
 void Collector::put(std::optional<Named>& slot, Named named) {
@@ -145,39 +149,47 @@ void Collector::put(std::optional<Named>& slot, Named named) {
   slot = std::move(named);
 }
 
-void Collector::sort_in(const SafetensorsRecord& record) {
-  const std::string_view adapter_name =
-      parts_.name_in_file.empty() ? std::string_view("default") : parts_.name_in_file;
-  AdapterName name = read_adapter_name(record.name, adapter_name);
-  Named named{file_.view(record), record.name};
-  if (name.part != AdapterPart::kUnrecognised && named.view.elements() == 0) {
+// What makes a tensor useless whatever the config says; false with a problem.
+bool Collector::check_tensor(const SafetensorsRecord& record, AdapterPart part) {
+  if (part == AdapterPart::kUnrecognised) {
+    return true;
+  }
+  if (element_count(record.shape).value_or(0) == 0) {
     problem("empty-tensor", "a tensor of the adapter is empty", record.name, "at least one element",
             to_string(record.shape),
             "DeepSpeed ZeRO-3 or FSDP saved it without gathering the weights: save again with them "
             "gathered");
+    return false;
+  }
+  if (!is_float(record.dtype)) {
+    problem("dtype", "a tensor of the adapter is not floating point", record.name,
+            "F32, BF16 or F16", std::string(dtype_name(record.dtype)),
+            "save the adapter without quantising it");
+    return false;
+  }
+  return true;
+}
+
+void Collector::sort_in(const SafetensorsRecord& record) {
+  const std::string_view adapter_name =
+      parts_.name_in_file.empty() ? std::string_view("default") : parts_.name_in_file;
+  const AdapterName name = read_adapter_name(record.name, adapter_name);
+  const PairKey key{name.module, name.nesting};
+  if (!check_tensor(record, name.part)) {
+    damaged_.insert(key);
     return;
   }
-  Pair* pair = nullptr;
-  if (name.part == AdapterPart::kA || name.part == AdapterPart::kB ||
-      name.part == AdapterPart::kBias || name.part == AdapterPart::kMagnitude) {
-    if (!is_float(record.dtype)) {
-      problem("dtype", "a tensor of the adapter is not floating point", record.name,
-              "F32, BF16 or F16", std::string(dtype_name(record.dtype)),
-              "save the adapter without quantising it");
-      return;
-    }
-    pair = &pairs_[{name.module, name.nesting}];
-    pair->embedding = pair->embedding || name.embedding;
-  }
+  Named named{file_.view(record), record.name};
   switch (name.part) {
     case AdapterPart::kA:
-      return put(pair->a, std::move(named));
+      pairs_[key].embedding = name.embedding;
+      return put(pairs_[key].a, std::move(named));
     case AdapterPart::kB:
-      return put(pair->b, std::move(named));
+      return put(pairs_[key].b, std::move(named));
     case AdapterPart::kBias:
-      return put(pair->bias, std::move(named));
+      return put(pairs_[key].bias, std::move(named));
     case AdapterPart::kMagnitude:
-      return put(pair->magnitude, std::move(named));
+      return put(pairs_[key].magnitude, std::move(named));
     case AdapterPart::kTokenRows:
       return add_token_rows(name, std::move(named));
     case AdapterPart::kReplacement:
@@ -356,6 +368,9 @@ void Collector::check_bias(const Pair& pair, AdapterModule& module) {
 }
 
 void Collector::finish_pair(const PairKey& key, const Pair& pair, int nesting_depth) {
+  if (damaged_.contains(key)) {
+    return;
+  }
   if (!pair.a || !pair.b) {
     const std::string& raw = pair.a           ? pair.a->raw
                              : pair.b         ? pair.b->raw
@@ -447,7 +462,9 @@ void Collector::check_anything_found() {
 }
 
 AdapterParts Collector::collect() {
-  find_adapter_name();
+  if (!find_adapter_name()) {
+    return std::move(parts_);
+  }
   for (const SafetensorsRecord& record : file_.header().records) {
     sort_in(record);
   }

@@ -52,8 +52,8 @@ std::string download_command(const std::string& id) {
   const std::size_t at = id.find('@');
   const std::string name = id.substr(0, at);
   const std::string revision = at == std::string::npos ? "" : " --revision " + id.substr(at + 1);
-  return fmt::format("hf download {}{} --local-dir {}", name, revision,
-                     name.substr(name.find('/') + 1));
+  return fmt::format("hf download {}{} --local-dir {} (huggingface-cli download in older versions)",
+                     name, revision, name.substr(name.find('/') + 1));
 }
 
 [[noreturn]] void fail_absent(const fs::path& path, std::string_view what) {

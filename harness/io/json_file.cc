@@ -178,10 +178,15 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
   std::string path_of(std::string_view name) const {
     std::string path;
-    for (std::size_t i = 0; i + 1 < open_.size(); ++i) {
-      path += open_[i]->is_array() ? fmt::format("[{}].", open_[i]->size() - 1) : keys_[i] + ".";
+    for (std::size_t i = 0; i < open_.size(); ++i) {
+      if (open_[i]->is_array()) {
+        path += fmt::format("[{}]", open_[i]->size() - 1);
+        continue;
+      }
+      const std::string_view key = i + 1 == open_.size() ? name : std::string_view(keys_[i]);
+      path += fmt::format("{}{}", path.empty() ? "" : ".", key);
     }
-    return path + std::string(name);
+    return path;
   }
 
   std::string_view file_;
@@ -300,9 +305,14 @@ std::string_view json_kind(const nlohmann::ordered_json& value) {
 std::string json_error_detail(std::string_view message) {
   // "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error while parsing
   // ..."
-  const std::size_t at = message.find("column ");
-  const std::size_t colon = message.find(": ", at == std::string_view::npos ? 0 : at);
-  std::string_view detail = colon == std::string_view::npos ? message : message.substr(colon + 2);
+  // "[json.exception.out_of_range.406] number overflow parsing '1e400'"
+  const std::size_t bracket = message.find("] ");
+  std::string_view detail =
+      bracket == std::string_view::npos ? message : message.substr(bracket + 2);
+  if (detail.starts_with("parse error")) {
+    const std::size_t colon = detail.find(": ");
+    detail = colon == std::string_view::npos ? detail : detail.substr(colon + 2);
+  }
   constexpr std::string_view kPrefix = "syntax error ";
   if (detail.substr(0, kPrefix.size()) == kPrefix) {
     detail.remove_prefix(kPrefix.size());

@@ -130,7 +130,7 @@ std::optional<std::pair<int, int>> shard_number(const std::string& name) {
          "export the model with save_pretrained from PyTorch");
   }
   fail("no-weights", "the folder holds no weights", folder,
-       entries.empty() ? "an empty folder" : fmt::format("{} other files", entries.size()),
+       entries.empty() ? "an empty folder" : fmt::format("other files ({})", entries.size()),
        "the export or download did not finish, or this is another folder than you think");
 }
 
