@@ -3,35 +3,25 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/core/vec4.h"
+
 namespace mg {
 namespace {
 
 constexpr std::int64_t kPanel = PackedRight::kPanel;
-
-// Four doubles that g++ and clang map to one AVX2 register or to two SSE2 ones: the same operations
-// on each lane.
-typedef double Vec __attribute__((vector_size(32)));
-
-[[gnu::always_inline]] inline void load(const double* from, Vec& to) {
-  std::memcpy(&to, from, sizeof(Vec));
-}
-
-[[gnu::always_inline]] inline void store(const Vec& from, double* to) {
-  std::memcpy(to, &from, sizeof(Vec));
-}
 
 // kRows rows of one panel of eight columns; `count` of the columns are stored.
 template <int kRows>
 [[gnu::always_inline]] inline void panel_rows(const double* left, std::int64_t rank,
                                               const double* panel, double scale, double* out,
                                               std::int64_t stride, std::int64_t count) {
-  Vec low[kRows] = {};
-  Vec high[kRows] = {};
+  Vec4 low[kRows] = {};
+  Vec4 high[kRows] = {};
   for (std::int64_t k = 0; k < rank; ++k) {
-    Vec p_low;
-    Vec p_high;
-    load(panel + k * kPanel, p_low);
-    load(panel + k * kPanel + 4, p_high);
+    Vec4 p_low;
+    Vec4 p_high;
+    load4(panel + k * kPanel, p_low);
+    load4(panel + k * kPanel + 4, p_high);
     for (int i = 0; i < kRows; ++i) {
       const double l = left[i * rank + k];
       low[i] += p_low * l;
@@ -41,15 +31,15 @@ template <int kRows>
   if (count == kPanel) {
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
-      store(low[i] * scale, out + i * stride);
-      store(high[i] * scale, out + i * stride + 4);
+      store4(low[i] * scale, out + i * stride);
+      store4(high[i] * scale, out + i * stride + 4);
     }
     return;
   }
   for (int i = 0; i < kRows; ++i) {
     double both[kPanel];
-    store(low[i] * scale, both);
-    store(high[i] * scale, both + 4);
+    store4(low[i] * scale, both);
+    store4(high[i] * scale, both + 4);
     std::memcpy(out + i * stride, both, static_cast<std::size_t>(count) * sizeof(double));
   }
 }

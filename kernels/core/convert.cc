@@ -9,6 +9,7 @@
 #include "kernels/core/error.h"
 #include "kernels/core/half.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/vec4.h"
 
 namespace mg {
 namespace {
@@ -130,13 +131,17 @@ __attribute__((target("avx2,f16c"))) std::int64_t narrow_half_avx2(DType dtype,
   alignas(32) float rounded[kBlock];
   std::int64_t i = 0;
   for (; i + kBlock <= n; i += kBlock) {
-    int unordered = 0;
-    for (std::int64_t j = 0; j < kBlock; ++j) {
-      const double value = source[i + j];
-      rounded[j] = static_cast<float>(round_to_grid(value, format));
-      unordered += value != value ? 1 : 0;
+    Mask4 unordered = {};
+    for (std::int64_t j = 0; j < kBlock; j += 4) {
+      Vec4 x;
+      load4(source + i + j, x);
+      unordered |= x != x;
+      round_to_grid(x, format, x);
+      double lanes[4];
+      store4(x, lanes);
+      _mm_store_ps(rounded + j, _mm256_cvtpd_ps(_mm256_loadu_pd(lanes)));
     }
-    if (unordered != 0) {
+    if (any(unordered)) {
       return i;
     }
     for (std::int64_t j = 0; j < kBlock; j += 8) {
@@ -152,6 +157,21 @@ __attribute__((target("avx2,f16c"))) std::int64_t narrow_half_avx2(DType dtype,
     }
   }
   return i;
+}
+
+__attribute__((target("avx2"))) void round_double_avx2(const GridFormat& format, double* values,
+                                                       std::int64_t n) {
+  const GridFormat local = format;
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    Vec4 x;
+    load4(values + i, x);
+    round_to_grid(x, local, x);
+    store4(x, values + i);
+  }
+  for (; i < n; ++i) {
+    values[i] = round_to_grid(values[i], local);
+  }
 }
 
 // AVX2 implies F16C: every CPU with the former has the latter, and clang 14's builtin cannot ask
@@ -232,6 +252,22 @@ void narrow_from_float(DType dtype, const float* source, std::int64_t n, std::by
       return;
     default:
       MG_CHECK(false, "can narrow to F16, BF16 and F32 only");
+  }
+}
+
+void round_in_place(DType dtype, double* values, std::int64_t n) {
+  if (dtype == DType::kF64) {
+    return;
+  }
+  const GridFormat format = grid_format(dtype);
+#if defined(__x86_64__)
+  if (has_avx2_f16c()) {
+    round_double_avx2(format, values, n);
+    return;
+  }
+#endif
+  for (std::int64_t i = 0; i < n; ++i) {
+    values[i] = round_to_grid(values[i], format);
   }
 }
 

@@ -70,6 +70,22 @@ inline double ulp_of(double x, const GridFormat& format) {
   return std::ldexp(1.0, exponent - (52 - format.shift));
 }
 
+/// The next value of the format above (`up`) or below `value`, which lies on the grid and is
+/// finite; past the largest one this gives the overflow threshold, not infinity.
+inline double next_on_grid(double value, const GridFormat& format, bool up) {
+  const double magnitude = std::fabs(value);
+  const bool outwards = value == 0.0 || (std::signbit(value) != up);
+  const std::uint64_t unit = std::uint64_t{1} << format.shift;
+  const auto bits = std::bit_cast<std::uint64_t>(magnitude);
+  const bool even_steps = outwards ? magnitude < format.min_normal : magnitude <= format.min_normal;
+  double moved = std::bit_cast<double>(outwards ? bits + unit : bits - unit);
+  if (even_steps) {
+    moved = outwards ? magnitude + format.subnormal_step : magnitude - format.subnormal_step;
+  }
+  const bool negative = value == 0.0 ? !up : std::signbit(value);
+  return negative ? -moved : moved;
+}
+
 /// The real numbers that round to one value of a format: [low, high], both ends included (a tie may
 /// go either way).
 struct RoundingCell {

@@ -115,6 +115,36 @@ TEST(UlpOf, IsTheDistanceToTheNextValueUp) {
   }
 }
 
+TEST(NextOnGrid, WalksThroughEveryValueUpAndDown) {
+  for (const DType dtype : kHalves) {
+    const GridFormat format = grid_format(dtype);
+    const std::uint16_t largest = dtype == DType::kF16 ? 0x7BFF : 0x7F7F;
+    double value = widen(dtype, static_cast<std::uint16_t>(largest | 0x8000U));
+    for (int bits = largest - 1; bits >= -largest; --bits) {
+      const double expected = bits >= 0 ? widen(dtype, static_cast<std::uint16_t>(bits | 0x8000))
+                                        : widen(dtype, static_cast<std::uint16_t>(-bits));
+      const double next = next_on_grid(value, format, true);
+      ASSERT_EQ(next, expected);
+      ASSERT_EQ(next_on_grid(next, format, false), value);
+      value = next;
+    }
+  }
+}
+
+TEST(RoundInPlace, EqualsTheScalarRounding) {
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32, DType::kF64}) {
+    std::vector<double> values = probes(DType::kF16);
+    values.push_back(std::bit_cast<double>(0x7FF8000000000001ULL));
+    const std::vector<double> before = values;
+    round_in_place(dtype, values.data(), static_cast<std::int64_t>(values.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(std::bit_cast<std::uint64_t>(values[i]),
+                std::bit_cast<std::uint64_t>(round_to(dtype, before[i])))
+          << before[i];
+    }
+  }
+}
+
 TEST(NarrowFromDouble, BulkEqualsScalarForAnyLengthAndPlaceOfNan) {
   for (const DType dtype : kHalves) {
     std::vector<double> values = probes(dtype);
