@@ -214,14 +214,16 @@ void DeltaRows::prepare_dora(const TensorView& magnitude) {
   magnitude_.resize(index(groups));
   read(magnitude, 0, groups, magnitude_.data());
   norm_.assign(index(groups), 0.0);
-  weight_square_ = weight_product_ = product_square_ = norm_;
+  weight_square_ = weight_product_ = product_square_ = magnitude_square_ = norm_;
   const std::int64_t block = std::max<std::int64_t>(4, kBlockElements / cols_);
   std::vector<double> delta(index(block * cols_));
   std::vector<double> weight(delta.size());
+  std::vector<double> bound(delta.size());
   const std::size_t width = index(dtype_bits(weight_.dtype) / 8);
   for (std::int64_t begin = 0; begin < rows_; begin += block) {
     const std::int64_t end = std::min(rows_, begin + block);
     product(begin, end, delta.data());
+    product_magnitude(begin, end, bound.data());
     widen_to_double(weight_.dtype, weight_.data + index(begin * cols_) * width,
                     (end - begin) * cols_, weight.data());
     for (std::int64_t i = begin; i < end; ++i) {
@@ -234,6 +236,7 @@ void DeltaRows::prepare_dora(const TensorView& magnitude) {
         weight_square_[group] += w * w;
         weight_product_[group] += w * d;
         product_square_[group] += d * d;
+        magnitude_square_[group] += bound[at] * bound[at];
       }
     }
   }
@@ -250,6 +253,15 @@ double DeltaRows::dora_norm(std::int64_t i, double scale) const {
   const double square =
       weight_square_[at] + 2.0 * scale * weight_product_[at] + scale * scale * product_square_[at];
   return std::sqrt(std::max(0.0, square));
+}
+
+// The norm sums n squares (n + 1 roundings each way, halved by the root), of values that are off by
+// half an ulp and by the product's own error; root, quotient and product round once more each.
+double DeltaRows::dora_factor_error(std::int64_t i) const {
+  constexpr double kUnit32 = 0x1p-24;
+  const double n = static_cast<double>(dora_by_row() ? cols_ : rows_);
+  const double spread = std::sqrt(magnitude_square_[index(i)]) / norm_[index(i)];
+  return kUnit32 * (0.5 * (n + 2.0) + 5.0 + static_cast<double>(rank_ + 4) * spread);
 }
 
 void DeltaRows::compute(std::int64_t begin, std::int64_t end, double* out, double scale) const {

@@ -54,6 +54,9 @@ class DeltaRows {
   /// DoRA: the trained magnitude m, and the norm |W + scale*s*B*A|, of stored row or column `i`.
   double dora_magnitude(std::int64_t i) const { return magnitude_[static_cast<std::size_t>(i)]; }
   double dora_norm(std::int64_t i, double scale = 1.0) const;
+  /// Bound of the relative error of m/|W+D| when all of it is computed in FP32, in any order of
+  /// summation.
+  double dora_factor_error(std::int64_t i) const;
 
  private:
   DeltaRows() = default;
@@ -84,6 +87,7 @@ class DeltaRows {
   std::vector<double> weight_square_;
   std::vector<double> weight_product_;
   std::vector<double> product_square_;
+  std::vector<double> magnitude_square_;  // sum of (|s| * sum|b||a|)^2, by row or by column
 };
 
 }  // namespace mg

@@ -1,0 +1,308 @@
+#include "harness/audit/explain.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/core/convert.h"
+#include "kernels/core/rounding.h"
+
+namespace mg {
+namespace {
+
+constexpr std::int64_t kBlockElements = 8192;
+constexpr std::int64_t kSampleElements = 49152;
+constexpr std::int64_t kUnitElements = 131072;
+constexpr int kSingleMagnitudes = 64;
+// A candidate is dropped as soon as a sample block leaves more than this unexplained.
+constexpr double kHopelessShare = 0.02;
+
+std::size_t index(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
+
+void widen_rows(const TensorView& view, std::int64_t from, std::vector<double>& out) {
+  const std::size_t width = index(dtype_bits(view.dtype) / 8);
+  widen_to_double(view.dtype, view.data + index(from) * width,
+                  static_cast<std::int64_t>(out.size()), out.data());
+}
+
+/// One block of rows under one recipe.
+class BlockFitter {
+ public:
+  BlockFitter(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
+              RecipeFit& out)
+      : views_(views),
+        delta_(*views.delta),
+        recipe_(recipe),
+        options_(options),
+        arithmetic_(recipe, views.base.dtype, views.merged.dtype, delta_.rank(),
+                    delta_.scale() * options.scale),
+        out_(out) {}
+
+  void run(std::int64_t begin, std::int64_t end) {
+    begin_ = begin;
+    end_ = end;
+    first_ = begin * delta_.cols();
+    const std::int64_t n = (end - begin) * delta_.cols();
+    for (std::vector<double>* buffer : {&weight_, &merged_, &product_, &expected_}) {
+      buffer->resize(index(n));
+    }
+    magnitudes_.clear();
+    singles_ = 0;
+    widen_rows(views_.base, first_, weight_);
+    widen_rows(views_.merged, first_, merged_);
+    delta_.product(begin, end, product_.data(), options_.scale);
+    expect(n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const bool differs = !(merged_[index(i)] == expected_[index(i)]);
+      if (differs || options_.bound_scale) {
+        look_at(i, differs);
+      }
+    }
+    out_.elements += n;
+  }
+
+ private:
+  /// The recipe's nominal result, step by step over the whole block so that each step runs
+  /// vectorised.
+  void expect(std::int64_t n) {
+    expected_ = product_;
+    const double scale = delta_.scale() * options_.scale;
+    if (recipe_.product && scale != 0.0) {
+      for (double& value : expected_) {
+        value /= scale;
+      }
+      round_in_place(*recipe_.product, expected_.data(), n);
+      for (double& value : expected_) {
+        value *= scale;
+      }
+    }
+    if (recipe_.delta) {
+      round_in_place(*recipe_.delta, expected_.data(), n);
+    }
+    const double* weight = weight_.data();
+    if (recipe_.load) {
+      loaded_ = weight_;
+      round_in_place(*recipe_.load, loaded_.data(), n);
+      weight = loaded_.data();
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      expected_[index(i)] += weight[i];
+    }
+    if (delta_.has_dora()) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        expected_[index(i)] *= factor_of(i);
+      }
+    }
+    if (recipe_.sum) {
+      round_in_place(*recipe_.sum, expected_.data(), n);
+    }
+    round_in_place(views_.merged.dtype, expected_.data(), n);
+  }
+
+  void look_at(std::int64_t i, bool differs) {
+    out_.differing += differs ? 1 : 0;
+    const double w = weight_[index(i)];
+    const double m = merged_[index(i)];
+    const double d = product_[index(i)];
+    double factor = 1.0;
+    double factor_error = 0.0;
+    if (delta_.has_dora()) {
+      factor = factor_of(i);
+      factor_error = delta_.dora_factor_error(group_of(i));
+    }
+    const bool finite =
+        std::isfinite(w) && std::isfinite(m) && std::isfinite(d) && std::isfinite(factor);
+    const Range allowed =
+        finite ? arithmetic_.allowed_delta(w, m, magnitude_of(i), factor, factor_error)
+               : Range{.low = 1.0, .high = 0.0};
+    if (differs && !(!allowed.empty() && allowed.low <= d && d <= allowed.high)) {
+      ++out_.unexplained;
+      if (out_.samples.size() < TargetMeasure::kSamples) {
+        out_.samples.push_back({first_ + i, m, expected_[index(i)]});
+      }
+    }
+    if (options_.bound_scale) {
+      bound_scale(allowed, d / options_.scale);
+    }
+  }
+
+  /// `d` at the adapter's own scale.
+  void bound_scale(const Range& allowed, double d) {
+    if (allowed.empty()) {
+      out_.scale_low = TargetMeasure::kNoBound;  // no scale at all
+      out_.scale_high = -TargetMeasure::kNoBound;
+      return;
+    }
+    if (d == 0.0) {
+      return;
+    }
+    const double one = allowed.low / d;
+    const double other = allowed.high / d;
+    out_.scale_low = std::max(out_.scale_low, std::min(one, other));
+    out_.scale_high = std::min(out_.scale_high, std::max(one, other));
+  }
+
+  double magnitude_of(std::int64_t i) {
+    if (magnitudes_.empty() && ++singles_ <= kSingleMagnitudes) {
+      const std::int64_t flat = first_ + i;
+      return std::fabs(options_.scale) *
+             delta_.product_magnitude_at(flat / delta_.cols(), flat % delta_.cols());
+    }
+    if (magnitudes_.empty()) {
+      magnitudes_.resize(product_.size());
+      delta_.product_magnitude(begin_, end_, magnitudes_.data(), options_.scale);
+    }
+    return magnitudes_[index(i)];
+  }
+
+  std::int64_t group_of(std::int64_t i) const {
+    const std::int64_t flat = first_ + i;
+    return delta_.dora_by_row() ? flat / delta_.cols() : flat % delta_.cols();
+  }
+
+  double factor_of(std::int64_t i) const {
+    const std::int64_t group = group_of(i);
+    return delta_.dora_magnitude(group) / delta_.dora_norm(group, options_.scale);
+  }
+
+  const TargetViews& views_;
+  const DeltaRows& delta_;
+  const Recipe& recipe_;
+  const FitOptions& options_;
+  ElementArithmetic arithmetic_;
+  RecipeFit& out_;
+  std::int64_t begin_ = 0;
+  std::int64_t end_ = 0;
+  std::int64_t first_ = 0;
+  std::vector<double> weight_;
+  std::vector<double> loaded_;
+  std::vector<double> merged_;
+  std::vector<double> product_;
+  std::vector<double> expected_;
+  std::vector<double> magnitudes_;
+  int singles_ = 0;
+};
+
+/// The candidate on sample rows; stops where it is hopeless.
+RecipeFit fit_sample(const TargetViews& views, const Recipe& recipe) {
+  RecipeFit fit;
+  for (const auto& [begin, end] : sample_rows(*views.delta, kSampleElements)) {
+    fit.add(fit_rows(views, recipe, {}, begin, end));
+    if (fit.unexplained_share() > kHopelessShare) {
+      break;
+    }
+  }
+  return fit;
+}
+
+struct Candidate {
+  std::size_t order = 0;
+  double share = 0;
+};
+
+}  // namespace
+
+void RecipeFit::add(const RecipeFit& later) {
+  elements += later.elements;
+  differing += later.differing;
+  unexplained += later.unexplained;
+  scale_low = std::max(scale_low, later.scale_low);
+  scale_high = std::min(scale_high, later.scale_high);
+  for (const ElementSample& sample : later.samples) {
+    if (samples.size() < TargetMeasure::kSamples) {
+      samples.push_back(sample);
+    }
+  }
+}
+
+double RecipeFit::unexplained_share() const {
+  return elements == 0 ? 0.0 : static_cast<double>(unexplained) / static_cast<double>(elements);
+}
+
+RecipeFit fit_rows(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
+                   std::int64_t begin, std::int64_t end) {
+  RecipeFit fit;
+  BlockFitter fitter(views, recipe, options, fit);
+  const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
+  for (std::int64_t row = begin; row < end; row += block) {
+    fitter.run(row, std::min(end, row + block));
+  }
+  return fit;
+}
+
+std::vector<std::pair<std::int64_t, std::int64_t>> sample_rows(const DeltaRows& delta,
+                                                               std::int64_t elements) {
+  const std::int64_t block = rows_per_block(delta, kBlockElements);
+  const std::int64_t blocks = (delta.rows() + block - 1) / block;
+  const std::int64_t wanted = std::clamp<std::int64_t>(
+      elements / std::max<std::int64_t>(1, block * delta.cols()), 1, blocks);
+  std::vector<std::pair<std::int64_t, std::int64_t>> rows;
+  for (std::int64_t i = 0; i < wanted; ++i) {
+    const std::int64_t begin = i * blocks / wanted * block;
+    rows.emplace_back(begin, std::min(delta.rows(), begin + block));
+  }
+  return rows;
+}
+
+RecipeFit fit_all(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
+                  ThreadPool& pool) {
+  const std::int64_t block = rows_per_block(*views.delta, kUnitElements);
+  const std::int64_t rows = views.delta->rows();
+  std::vector<RecipeFit> parts(index((rows + block - 1) / block));
+  pool.for_chunks(rows, block, [&](std::int64_t begin, std::int64_t end) {
+    parts[index(begin / block)] = fit_rows(views, recipe, options, begin, end);
+  });
+  RecipeFit fit;
+  for (const RecipeFit& part : parts) {
+    fit.add(part);
+  }
+  return fit;
+}
+
+Explanation find_recipe(const TargetViews& views, const DeltaMaker& make_delta, DType adapter,
+                        const TargetMeasure& one_rounding, ThreadPool& pool) {
+  const std::vector<Recipe> recipes = recipes_for(views.base.dtype, adapter, views.merged.dtype);
+  Explanation best{recipes.front(), {}};
+  best.fit.elements = one_rounding.elements;
+  best.fit.differing = one_rounding.differing;
+  best.fit.unexplained = one_rounding.unexplained;
+  best.fit.samples = one_rounding.unexplained_samples;
+  if (best.fit.unexplained == 0) {
+    return best;
+  }
+  const auto prove = [&](std::size_t i) {
+    const DeltaRows delta = make_delta(recipes[i].adapter);
+    const TargetViews own{views.base, views.merged, &delta};
+    RecipeFit fit = fit_all(own, recipes[i], {}, pool);
+    if (fit.unexplained < best.fit.unexplained) {
+      best = {recipes[i], std::move(fit)};
+    }
+  };
+  std::vector<Candidate> rest;
+  for (std::size_t i = 1; i < recipes.size(); ++i) {
+    const DeltaRows delta = make_delta(recipes[i].adapter);
+    const TargetViews own{views.base, views.merged, &delta};
+    const RecipeFit sample = fit_sample(own, recipes[i]);
+    if (sample.unexplained == 0) {
+      prove(i);
+      if (best.fit.unexplained == 0) {
+        return best;
+      }
+    } else if (sample.unexplained_share() <= kHopelessShare) {
+      rest.push_back({i, sample.unexplained_share()});
+    }
+  }
+  // Nothing explains everything: the fewest exceptions win, so that a handful of broken elements is
+  // named as such.
+  std::sort(rest.begin(), rest.end(), [](const Candidate& x, const Candidate& y) {
+    return x.share != y.share ? x.share < y.share : x.order < y.order;
+  });
+  constexpr std::size_t kProved = 3;
+  for (std::size_t i = 0; i < std::min(kProved, rest.size()); ++i) {
+    prove(rest[i].order);
+  }
+  return best;
+}
+
+}  // namespace mg

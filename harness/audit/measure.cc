@@ -1,0 +1,316 @@
+#include "harness/audit/measure.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "harness/audit/measure_kernel.h"
+#include "kernels/core/convert.h"
+#include "kernels/core/error.h"
+
+namespace mg {
+namespace {
+
+constexpr std::int64_t kBlockElements = 16384;
+// Magnitudes are computed one by one for the first elements of a block that need them, then for the
+// whole block.
+constexpr int kSingleMagnitudes = 64;
+
+std::size_t index(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// Measures one block of rows; D is computed once, W and M are widened a chunk at a time.
+class BlockMeasurer {
+ public:
+  BlockMeasurer(const TargetViews& views, TargetMeasure& out)
+      : views_(views),
+        delta_(*views.delta),
+        store_(grid_format(views.merged.dtype)),
+        arithmetic_({}, views.base.dtype, views.merged.dtype, delta_.rank(), delta_.scale()),
+        out_(out) {
+    chunk_.bound_scale = !delta_.has_dora();
+  }
+
+  void run(std::int64_t begin, std::int64_t end) {
+    first_ = begin * delta_.cols();
+    begin_row_ = begin;
+    end_row_ = end;
+    const std::int64_t n = (end - begin) * delta_.cols();
+    d_.assign(index((n + 3) / 4 * 4), 0.0);
+    magnitudes_.clear();
+    singles_ = 0;
+    delta_.compute(begin, end, d_.data());
+    for (std::int64_t at = 0; at < n; at += KernelChunk::kSize) {
+      run_chunk(at, std::min(KernelChunk::kSize, n - at));
+    }
+    out_.elements += n;
+  }
+
+  const KernelSums& sums() const { return sums_; }
+
+ private:
+  void run_chunk(std::int64_t at, std::int64_t n) {
+    const std::int64_t padded = (n + 3) / 4 * 4;
+    widen(views_.base, first_ + at, n, chunk_.weight);
+    widen(views_.merged, first_ + at, n, chunk_.merged);
+    std::fill(chunk_.weight + n, chunk_.weight + padded, 0.0);
+    std::fill(chunk_.merged + n, chunk_.merged + padded, 0.0);
+    chunk_.delta = d_.data() + at;
+    chunk_.groups = padded / 4;
+    chunk_.scale_low = out_.scale_low;
+    chunk_.scale_high = out_.scale_high;
+    measure_chunk(chunk_, store_, sums_);
+    for (std::int64_t f = 0; f < chunk_.flag_count; ++f) {
+      const KernelChunk::Flag flag = chunk_.flags[f];
+      for (std::int64_t i = flag.group * 4; i < std::min<std::int64_t>(n, flag.group * 4 + 4);
+           ++i) {
+        if (flag.finite) {
+          look_at(at + i, chunk_.weight[i], chunk_.merged[i]);
+        } else {
+          look_at_non_finite(at + i, chunk_.weight[i], chunk_.merged[i]);
+        }
+      }
+    }
+  }
+
+  static void widen(const TensorView& view, std::int64_t from, std::int64_t n, double* out) {
+    const std::size_t width = index(dtype_bits(view.dtype) / 8);
+    widen_to_double(view.dtype, view.data + index(from) * width, n, out);
+  }
+
+  void look_at_non_finite(std::int64_t i, double w, double m) {
+    const double d = d_[index(i)];
+    const double p = round_to_grid(w + d, store_);
+    if (std::isfinite(w) && std::isfinite(d) && std::isfinite(m) && std::isfinite(p)) {
+      measure_element(w, m, d, store_, sums_);
+      look_at(i, w, m);
+      return;
+    }
+    out_.unusable += std::isfinite(w + d) ? 0 : 1;
+    out_.overflow += std::isfinite(w + d) && !std::isfinite(p) ? 1 : 0;
+    if (!std::isfinite(m)) {
+      ++out_.non_finite;
+      sample(out_.non_finite_samples, i, m, p);
+      return;
+    }
+    ++out_.unexplained;  // finite although it could not have become so
+    sample(out_.unexplained_samples, i, m, p);
+  }
+
+  void look_at(std::int64_t i, double w, double m) {
+    const double d = d_[index(i)];
+    const double p = round_to_grid(w + d, store_);
+    const double error = m - p;
+    if (error == 0.0 && !may_tighten(w, m, d)) {
+      return;
+    }
+    const double magnitude = magnitude_of(i);
+    double factor = 1.0;
+    double factor_error = 0.0;
+    double product = d;
+    if (delta_.has_dora()) {
+      const std::int64_t flat = first_ + i;
+      const std::int64_t group = delta_.dora_by_row() ? flat / delta_.cols() : flat % delta_.cols();
+      factor = delta_.dora_magnitude(group) / delta_.dora_norm(group);
+      factor_error = delta_.dora_factor_error(group);
+      product = (w + d) / factor - w;
+    }
+    const Range allowed = arithmetic_.allowed_delta(w, m, magnitude, factor, factor_error);
+    if (error != 0.0) {
+      count_ulp(error, p, d);
+      const bool explained = !allowed.empty() && allowed.low <= product && product <= allowed.high;
+      if (!explained) {
+        ++out_.unexplained;
+        sample(out_.unexplained_samples, i, m, p);
+      }
+    }
+    if (chunk_.bound_scale) {
+      tighten(allowed, d);
+    }
+  }
+
+  bool may_tighten(double w, double m, double d) const {
+    if (!chunk_.bound_scale || d == 0.0) {
+      return false;
+    }
+    const RoundingCell cell = rounding_cell(m, store_);
+    const double at_low = w + d * out_.scale_low;
+    const double at_high = w + d * out_.scale_high;
+    return !(cell.low <= at_low && at_low <= cell.high && cell.low <= at_high &&
+             at_high <= cell.high);
+  }
+
+  void tighten(const Range& allowed, double d) {
+    if (d == 0.0 || allowed.empty()) {
+      return;
+    }
+    const double one = allowed.low / d;
+    const double other = allowed.high / d;
+    out_.scale_low = std::max(out_.scale_low, std::min(one, other));
+    out_.scale_high = std::min(out_.scale_high, std::max(one, other));
+  }
+
+  double magnitude_of(std::int64_t i) {
+    if (magnitudes_.empty() && ++singles_ <= kSingleMagnitudes) {
+      const std::int64_t flat = first_ + i;
+      return delta_.product_magnitude_at(flat / delta_.cols(), flat % delta_.cols());
+    }
+    if (magnitudes_.empty()) {
+      magnitudes_.resize(d_.size());
+      delta_.product_magnitude(begin_row_, end_row_, magnitudes_.data());
+    }
+    return magnitudes_[index(i)];
+  }
+
+  void count_ulp(double error, double p, double d) {
+    const double unit = std::max(ulp_of(p, store_), ulp_of(d, store_));
+    const double units = std::fabs(error) / unit;
+    constexpr std::array<double, TargetMeasure::kBuckets - 2> kLimits = {1, 2, 4, 8, 16, 64};
+    std::size_t bucket = 1;
+    while (bucket <= kLimits.size() && units > kLimits[bucket - 1]) {
+      ++bucket;
+    }
+    ++out_.ulp_histogram[bucket];
+  }
+
+  void sample(std::vector<ElementSample>& samples, std::int64_t i, double m, double p) {
+    if (samples.size() < TargetMeasure::kSamples) {
+      samples.push_back({first_ + i, m, p});
+    }
+  }
+
+  const TargetViews& views_;
+  const DeltaRows& delta_;
+  GridFormat store_;
+  ElementArithmetic arithmetic_;
+  TargetMeasure& out_;
+  KernelSums sums_;
+  KernelChunk chunk_;
+  std::int64_t first_ = 0;
+  std::int64_t begin_row_ = 0;
+  std::int64_t end_row_ = 0;
+  std::vector<double> d_;
+  std::vector<double> magnitudes_;
+  int singles_ = 0;
+};
+
+void append(std::vector<ElementSample>& to, const std::vector<ElementSample>& from) {
+  for (const ElementSample& sample : from) {
+    if (to.size() < TargetMeasure::kSamples) {
+      to.push_back(sample);
+    }
+  }
+}
+
+std::optional<double> root_ratio(double residual, double projection, double square) {
+  if (!(square > 0.0)) {
+    return std::nullopt;
+  }
+  return std::sqrt(std::max(0.0, residual - projection * projection / square) / square);
+}
+
+}  // namespace
+
+std::int64_t rows_per_block(const DeltaRows& delta, std::int64_t elements) {
+  const std::int64_t rows = elements / std::max<std::int64_t>(1, delta.cols());
+  return std::max<std::int64_t>(1, rows >= 4 ? rows / 4 * 4 : rows);
+}
+
+TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end) {
+  const std::int64_t elements = views.delta->rows() * views.delta->cols();
+  MG_CHECK(views.base.elements() == elements && views.merged.elements() == elements,
+           "base, merged and delta have one size");
+  TargetMeasure out;
+  BlockMeasurer measurer(views, out);
+  const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
+  for (std::int64_t row = begin; row < end; row += block) {
+    measurer.run(row, std::min(end, row + block));
+  }
+  const KernelSums& sums = measurer.sums();
+  out.weight_square = sums.weight_square;
+  out.delta_square = sums.delta_square;
+  out.residual_delta = sums.residual_delta;
+  out.residual_square = sums.residual_square;
+  out.step_square = sums.step_square;
+  out.error_step = sums.error_step;
+  out.error_square = sums.error_square;
+  out.max_merged = sums.max_merged;
+  out.max_expected = sums.max_expected;
+  out.nonzero_delta = sums.nonzero_delta;
+  out.unchanged = sums.unchanged;
+  out.changed = sums.changed;
+  out.differing = sums.differing;
+  out.subnormal = sums.subnormal;
+  out.ulp_histogram[0] = out.elements - out.differing - out.non_finite;
+  return out;
+}
+
+void TargetMeasure::add(const TargetMeasure& later) {
+  elements += later.elements;
+  nonzero_delta += later.nonzero_delta;
+  unchanged += later.unchanged;
+  changed += later.changed;
+  differing += later.differing;
+  unexplained += later.unexplained;
+  non_finite += later.non_finite;
+  unusable += later.unusable;
+  overflow += later.overflow;
+  subnormal += later.subnormal;
+  weight_square += later.weight_square;
+  delta_square += later.delta_square;
+  residual_delta += later.residual_delta;
+  residual_square += later.residual_square;
+  step_square += later.step_square;
+  error_step += later.error_step;
+  error_square += later.error_square;
+  max_merged = std::max(max_merged, later.max_merged);
+  max_expected = std::max(max_expected, later.max_expected);
+  scale_low = std::max(scale_low, later.scale_low);
+  scale_high = std::min(scale_high, later.scale_high);
+  for (std::size_t i = 0; i < kBuckets; ++i) {
+    ulp_histogram[i] += later.ulp_histogram[i];
+  }
+  append(unexplained_samples, later.unexplained_samples);
+  append(non_finite_samples, later.non_finite_samples);
+}
+
+std::optional<double> TargetMeasure::c() const {
+  if (!(delta_square > 0.0)) {
+    return std::nullopt;
+  }
+  return 1.0 + residual_delta / delta_square;
+}
+
+std::optional<double> TargetMeasure::rho() const {
+  return root_ratio(residual_square, residual_delta, delta_square);
+}
+
+std::optional<double> TargetMeasure::c_remerge() const {
+  if (!(step_square > 0.0)) {
+    return std::nullopt;
+  }
+  return 1.0 + error_step / step_square;
+}
+
+std::optional<double> TargetMeasure::rho_remerge() const {
+  return root_ratio(error_square, error_step, step_square);
+}
+
+std::optional<double> TargetMeasure::unchanged_share() const {
+  if (nonzero_delta == 0) {
+    return std::nullopt;
+  }
+  return static_cast<double>(unchanged) / static_cast<double>(nonzero_delta);
+}
+
+std::int64_t TargetMeasure::max_ulp() const {
+  constexpr std::array<std::int64_t, kBuckets> kUpper = {0, 1, 2, 4, 8, 16, 64, 65};
+  for (std::size_t i = kBuckets; i-- > 1;) {
+    if (ulp_histogram[i] > 0) {
+      return kUpper[i];
+    }
+  }
+  return 0;
+}
+
+}  // namespace mg

@@ -1,0 +1,89 @@
+// The one full pass over a target tensor: merged against base + D and against our own rounded
+// re-merge, all sums of the audit's figures, and every element that one rounding does not explain.
+// Sums are taken per block in a fixed order and added up in the order of blocks: the same bits for
+// any number of threads and any instruction set.  Not for: other recipes (explain.h) or judgement
+// (diagnose.h). Tested in tests/audit/measure_test.cc.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "harness/audit/recipe.h"
+#include "harness/model/delta.h"
+#include "kernels/core/tensor_view.h"
+
+namespace mg {
+
+/// A target as the arithmetic sees it.  Base and merged hold delta->rows() * delta->cols() elements
+/// in one layout.
+struct TargetViews {
+  TensorView base;
+  TensorView merged;
+  const DeltaRows* delta = nullptr;
+};
+
+/// An element of interest: its flat index, what is stored there and what one rounding gives.
+struct ElementSample {
+  std::int64_t index = 0;
+  double merged = 0;
+  double expected = 0;
+};
+
+struct TargetMeasure {
+  static constexpr std::size_t kSamples = 8;
+  static constexpr std::size_t kBuckets = 8;
+
+  std::int64_t elements = 0;
+  std::int64_t nonzero_delta = 0;
+  std::int64_t unchanged = 0;    // merged == base although the delta is not zero
+  std::int64_t changed = 0;      // merged != base
+  std::int64_t differing = 0;    // merged != one correct rounding of base + D
+  std::int64_t unexplained = 0;  // ... by more than FP32 arithmetic in any order can do
+  std::int64_t non_finite = 0;   // in merged
+  std::int64_t unusable = 0;     // base, D or the expected value not finite
+  std::int64_t overflow = 0;     // expected value too large for the merged dtype
+  std::int64_t subnormal = 0;    // merged, not zero
+  // Sums over the finite elements; W base, M merged, D delta, P rounded re-merge.
+  double weight_square = 0;    // W*W
+  double delta_square = 0;     // D*D
+  double residual_delta = 0;   // (M-W-D)*D
+  double residual_square = 0;  // (M-W-D)^2
+  double step_square = 0;      // (P-W)^2
+  double error_step = 0;       // (M-P)*(P-W)
+  double error_square = 0;     // (M-P)^2
+  double max_merged = 0;       // largest magnitudes
+  double max_expected = 0;     // of W + D, before rounding
+  // Multiples of the adapter's own scale that every element allows, one rounding assumed; the
+  // bounds cross where none does.  Not set with DoRA, whose norm moves with the scale.
+  double scale_low = -kNoBound;
+  double scale_high = kNoBound;
+  // |M-P| in units of max(ulp(P), ulp(D)) of the merged dtype: equal, <= 1, 2, 4, 8, 16, 64, more.
+  std::array<std::int64_t, kBuckets> ulp_histogram{};
+  std::vector<ElementSample> unexplained_samples;
+  std::vector<ElementSample> non_finite_samples;
+
+  static constexpr double kNoBound = 1e9;
+
+  void add(const TargetMeasure& later);
+
+  /// failures.md section 1; nothing where the delta, or the rounded step, is zero.
+  std::optional<double> c() const;
+  std::optional<double> rho() const;
+  std::optional<double> c_remerge() const;
+  std::optional<double> rho_remerge() const;
+  /// |P-W-D| / |D| comes from here: noise of the store, and share of nonzero deltas without effect.
+  std::optional<double> unchanged_share() const;
+  bool scale_bounds_cross() const { return !(scale_low <= scale_high); }
+  /// Upper end of the last filled histogram bucket (65 for "more than 64"), 0 where all are equal.
+  std::int64_t max_ulp() const;
+};
+
+/// Measures stored rows [begin, end).
+TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end);
+
+/// Rows that make a block of about `elements` elements (at least one row).
+std::int64_t rows_per_block(const DeltaRows& delta, std::int64_t elements);
+
+}  // namespace mg

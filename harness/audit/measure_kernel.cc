@@ -1,0 +1,191 @@
+#include "harness/audit/measure_kernel.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/core/vec4.h"
+
+namespace mg {
+namespace {
+
+struct Accumulators {
+  Vec4 weight_square = {};
+  Vec4 delta_square = {};
+  Vec4 residual_delta = {};
+  Vec4 residual_square = {};
+  Vec4 step_square = {};
+  Vec4 error_step = {};
+  Vec4 error_square = {};
+  Vec4 max_merged = {};
+  Vec4 max_expected = {};
+  // Masks are minus one where they hold: subtracting them counts.
+  Mask4 nonzero_delta = {};
+  Mask4 unchanged = {};
+  Mask4 changed = {};
+  Mask4 differing = {};
+  Mask4 subnormal = {};
+};
+
+double sum_of(const Vec4& v) {
+  return (v[0] + v[1]) + (v[2] + v[3]);
+}
+double max_of(const Vec4& v) {
+  return std::max(std::max(v[0], v[1]), std::max(v[2], v[3]));
+}
+std::int64_t count_of(const Mask4& m) {
+  return m[0] + m[1] + m[2] + m[3];
+}
+
+[[gnu::always_inline]] inline void chunk_body(KernelChunk& chunk, const GridFormat& store,
+                                              Accumulators& a) {
+  const GridFormat format = store;
+  // Half an ulp at x is 2^(exponent of x) times this.
+  const double half_ulp = std::ldexp(1.0, format.shift - 53);
+  const Bits4 exponent_bits = Bits4{} + 0x7FF0000000000000ULL;
+  const double scale_low = chunk.scale_low;
+  const double scale_high = chunk.scale_high;
+  std::int64_t flags = 0;
+  for (std::int64_t group = 0; group < chunk.groups; ++group) {
+    Vec4 w;
+    Vec4 m;
+    Vec4 d;
+    load4(chunk.weight + group * 4, w);
+    load4(chunk.merged + group * 4, m);
+    load4(chunk.delta + group * 4, d);
+    const Vec4 x = w + d;
+    Vec4 p;
+    round_to_grid(x, format, p);
+    // Zero where all three are finite, NaN elsewhere.
+    const Vec4 probe = (x - x) + (m - m) + (p - p);
+    if (any(probe != 0.0)) {
+      chunk.flags[flags++] = {static_cast<std::int32_t>(group), false};
+      continue;
+    }
+    const Vec4 residual = (m - w) - d;  // exactly -d where nothing was merged
+    const Vec4 error = m - p;
+    const Vec4 step = p - w;
+    a.weight_square += w * w;
+    a.delta_square += d * d;
+    a.residual_delta += residual * d;
+    a.residual_square += residual * residual;
+    a.step_square += step * step;
+    a.error_step += error * step;
+    a.error_square += error * error;
+    Vec4 m_magnitude;
+    Vec4 x_magnitude;
+    absolute(m, m_magnitude);
+    absolute(x, x_magnitude);
+    a.max_merged = m_magnitude > a.max_merged ? m_magnitude : a.max_merged;
+    a.max_expected = x_magnitude > a.max_expected ? x_magnitude : a.max_expected;
+    const Mask4 has_delta = d != 0.0;
+    const Mask4 changed = m != w;
+    const Mask4 differs = error != 0.0;
+    a.nonzero_delta -= has_delta;
+    a.unchanged -= has_delta & ~changed;
+    a.changed -= changed;
+    a.differing -= differs;
+    a.subnormal -= (m_magnitude < format.min_normal) & (m != 0.0);
+    Mask4 look = differs;
+    if (chunk.bound_scale) {
+      Bits4 bits;
+      bits_of(m_magnitude, bits);
+      Vec4 power;
+      from_bits(bits & exponent_bits, power);
+      power = power < format.min_normal ? Vec4{} + format.min_normal : power;
+      const Vec4 gap = power * half_ulp;
+      const Vec4 done = m - w;
+      Vec4 at_low;
+      Vec4 at_high;
+      absolute(d * scale_low - done, at_low);
+      absolute(d * scale_high - done, at_high);
+      look |= (at_low > gap) | (at_high > gap);
+    }
+    if (any(look)) {
+      chunk.flags[flags++] = {static_cast<std::int32_t>(group), true};
+    }
+  }
+  chunk.flag_count = flags;
+}
+
+[[gnu::always_inline]] inline void chunk_sums(KernelChunk& chunk, const GridFormat& store,
+                                              KernelSums& sums) {
+  Accumulators a;
+  chunk_body(chunk, store, a);
+  KernelSums part;
+  part.weight_square = sum_of(a.weight_square);
+  part.delta_square = sum_of(a.delta_square);
+  part.residual_delta = sum_of(a.residual_delta);
+  part.residual_square = sum_of(a.residual_square);
+  part.step_square = sum_of(a.step_square);
+  part.error_step = sum_of(a.error_step);
+  part.error_square = sum_of(a.error_square);
+  part.max_merged = max_of(a.max_merged);
+  part.max_expected = max_of(a.max_expected);
+  part.nonzero_delta = count_of(a.nonzero_delta);
+  part.unchanged = count_of(a.unchanged);
+  part.changed = count_of(a.changed);
+  part.differing = count_of(a.differing);
+  part.subnormal = count_of(a.subnormal);
+  sums.add(part);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void chunk_avx2(KernelChunk& chunk, const GridFormat& store,
+                                                KernelSums& sums) {
+  chunk_sums(chunk, store, sums);
+}
+#endif
+
+}  // namespace
+
+void KernelSums::add(const KernelSums& later) {
+  weight_square += later.weight_square;
+  delta_square += later.delta_square;
+  residual_delta += later.residual_delta;
+  residual_square += later.residual_square;
+  step_square += later.step_square;
+  error_step += later.error_step;
+  error_square += later.error_square;
+  max_merged = std::max(max_merged, later.max_merged);
+  max_expected = std::max(max_expected, later.max_expected);
+  nonzero_delta += later.nonzero_delta;
+  unchanged += later.unchanged;
+  changed += later.changed;
+  differing += later.differing;
+  subnormal += later.subnormal;
+}
+
+void measure_chunk(KernelChunk& chunk, const GridFormat& store, KernelSums& sums) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) {
+    chunk_avx2(chunk, store, sums);
+    return;
+  }
+#endif
+  chunk_sums(chunk, store, sums);
+}
+
+void measure_element(double weight, double merged, double delta, const GridFormat& store,
+                     KernelSums& sums) {
+  const double x = weight + delta;
+  const double p = round_to_grid(x, store);
+  const double residual = (merged - weight) - delta;
+  const double error = merged - p;
+  const double step = p - weight;
+  sums.weight_square += weight * weight;
+  sums.delta_square += delta * delta;
+  sums.residual_delta += residual * delta;
+  sums.residual_square += residual * residual;
+  sums.step_square += step * step;
+  sums.error_step += error * step;
+  sums.error_square += error * error;
+  sums.max_merged = std::max(sums.max_merged, std::fabs(merged));
+  sums.max_expected = std::max(sums.max_expected, std::fabs(x));
+  sums.nonzero_delta += delta != 0.0 ? 1 : 0;
+  sums.unchanged += delta != 0.0 && merged == weight ? 1 : 0;
+  sums.changed += merged != weight ? 1 : 0;
+  sums.differing += error != 0.0 ? 1 : 0;
+  sums.subnormal += std::fabs(merged) < store.min_normal && merged != 0.0 ? 1 : 0;
+}
+
+}  // namespace mg
