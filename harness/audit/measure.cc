@@ -234,6 +234,7 @@ TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::in
   out.step_square = sums.step_square;
   out.error_step = sums.error_step;
   out.error_square = sums.error_square;
+  out.noise_square = sums.noise_square;
   out.max_merged = sums.max_merged;
   out.max_expected = sums.max_expected;
   out.nonzero_delta = sums.nonzero_delta;
@@ -263,6 +264,7 @@ void TargetMeasure::add(const TargetMeasure& later) {
   step_square += later.step_square;
   error_step += later.error_step;
   error_square += later.error_square;
+  noise_square += later.noise_square;
   max_merged = std::max(max_merged, later.max_merged);
   max_expected = std::max(max_expected, later.max_expected);
   scale_low = std::max(scale_low, later.scale_low);
@@ -301,6 +303,13 @@ std::optional<double> TargetMeasure::unchanged_share() const {
     return std::nullopt;
   }
   return static_cast<double>(unchanged) / static_cast<double>(nonzero_delta);
+}
+
+std::optional<double> TargetMeasure::noise_share() const {
+  if (!(delta_square > 0.0)) {
+    return std::nullopt;
+  }
+  return std::sqrt(noise_square / delta_square);
 }
 
 std::int64_t TargetMeasure::max_ulp() const {

@@ -53,6 +53,7 @@ struct TargetMeasure {
   double step_square = 0;      // (P-W)^2
   double error_step = 0;       // (M-P)*(P-W)
   double error_square = 0;     // (M-P)^2
+  double noise_square = 0;     // (P-W-D)^2: what the store itself costs
   double max_merged = 0;       // largest magnitudes
   double max_expected = 0;     // of W + D, before rounding
   // Multiples of the adapter's own scale that every element allows, one rounding assumed; the
@@ -73,7 +74,9 @@ struct TargetMeasure {
   std::optional<double> rho() const;
   std::optional<double> c_remerge() const;
   std::optional<double> rho_remerge() const;
-  /// |P-W-D| / |D| comes from here: noise of the store, and share of nonzero deltas without effect.
+  /// |P-W-D| / |D|: the noise of the store in units of the delta.
+  std::optional<double> noise_share() const;
+  /// Share of the nonzero deltas without effect.
   std::optional<double> unchanged_share() const;
   bool scale_bounds_cross() const { return !(scale_low <= scale_high); }
   /// Upper end of the last filled histogram bucket (65 for "more than 64"), 0 where all are equal.

@@ -16,6 +16,7 @@ struct Accumulators {
   Vec4 step_square = {};
   Vec4 error_step = {};
   Vec4 error_square = {};
+  Vec4 noise_square = {};
   Vec4 max_merged = {};
   Vec4 max_expected = {};
   // Masks are minus one where they hold: subtracting them counts.
@@ -71,6 +72,8 @@ std::int64_t count_of(const Mask4& m) {
     a.step_square += step * step;
     a.error_step += error * step;
     a.error_square += error * error;
+    const Vec4 noise = p - x;
+    a.noise_square += noise * noise;
     Vec4 m_magnitude;
     Vec4 x_magnitude;
     absolute(m, m_magnitude);
@@ -119,6 +122,7 @@ std::int64_t count_of(const Mask4& m) {
   part.step_square = sum_of(a.step_square);
   part.error_step = sum_of(a.error_step);
   part.error_square = sum_of(a.error_square);
+  part.noise_square = sum_of(a.noise_square);
   part.max_merged = max_of(a.max_merged);
   part.max_expected = max_of(a.max_expected);
   part.nonzero_delta = count_of(a.nonzero_delta);
@@ -146,6 +150,7 @@ void KernelSums::add(const KernelSums& later) {
   step_square += later.step_square;
   error_step += later.error_step;
   error_square += later.error_square;
+  noise_square += later.noise_square;
   max_merged = std::max(max_merged, later.max_merged);
   max_expected = std::max(max_expected, later.max_expected);
   nonzero_delta += later.nonzero_delta;
@@ -179,6 +184,7 @@ void measure_element(double weight, double merged, double delta, const GridForma
   sums.step_square += step * step;
   sums.error_step += error * step;
   sums.error_square += error * error;
+  sums.noise_square += (p - x) * (p - x);
   sums.max_merged = std::max(sums.max_merged, std::fabs(merged));
   sums.max_expected = std::max(sums.max_expected, std::fabs(x));
   sums.nonzero_delta += delta != 0.0 ? 1 : 0;

@@ -17,6 +17,7 @@ struct KernelSums {
   double step_square = 0;
   double error_step = 0;
   double error_square = 0;
+  double noise_square = 0;
   double max_merged = 0;
   double max_expected = 0;
   std::int64_t nonzero_delta = 0;

@@ -224,6 +224,11 @@ void fields(Archive& ar, Record& tensor) {
   ar.optional("max_ulp", tensor.max_ulp);
   ar.optional("unchanged_share", tensor.unchanged_share);
   ar.optional("non_finite", tensor.non_finite);
+  ar.optional("scale_low", tensor.scale_low);
+  ar.optional("scale_high", tensor.scale_high);
+  ar.optional("ulp_histogram", tensor.ulp_histogram);
+  ar.optional("max_abs", tensor.max_abs);
+  ar.optional("subnormal", tensor.subnormal);
   ar.required("verdict", tensor.verdict);
   ar.optional("note", tensor.note);
 }
