@@ -4,7 +4,11 @@ namespace mg {
 
 // One line a command; each lives in its own file.
 void add_audit_command(CLI::App& app, CommandContext& context);
+void add_logits_command(CLI::App& app, CommandContext& context);
 
-void add_commands(CLI::App& app, CommandContext& context) { add_audit_command(app, context); }
+void add_commands(CLI::App& app, CommandContext& context) {
+  add_audit_command(app, context);
+  add_logits_command(app, context);
+}
 
 }  // namespace mg

@@ -9,6 +9,7 @@
 #include "harness/lanes/remerge_source.h"
 #include "harness/run/layers.h"
 #include "harness/run/logit_metrics.h"
+#include "harness/verdict/floor.h"
 #include "kernels/registry.h"
 
 namespace mg {
@@ -163,7 +164,9 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
   for (const HalfDrift& half : hidden.drift.front()) {
     run.forced_drift.push_back(half.forced_rel.value_or(half.free_rel));
   }
-  run.floor = floor_of(run.noise, rounded);
+  run.floor = make_floor(run.noise, "adapter lane, exact against " + arithmetic_name(rounded) +
+                                        " arithmetic, " + std::to_string(run.noise.prompts) +
+                                        " prompts");
   return run;
 }
 

@@ -61,23 +61,4 @@ bool rows_are_identical(const MetricAccumulator& rows, int pair) {
   });
 }
 
-Floor floor_of(const Comparison& noise, Arithmetic serving) {
-  Floor floor;
-  floor.prompts = noise.prompts;
-  floor.tokens = noise.tokens;
-  floor.basis = "adapter lane, exact against " + arithmetic_name(serving) + " arithmetic, " +
-                std::to_string(noise.prompts) + " prompts";
-  if (const MetricSummary* kl = find_metric(noise.metrics, "kl")) {
-    floor.kl_mean = kl->mean;
-    floor.kl_mean_ci95 = kl->ci95;
-    floor.kl_p99 = kl->p99;
-  }
-  // A logit moves by at most this in 19 rows of 20; two candidates can move towards each other.
-  if (const MetricSummary* moved = find_metric(noise.metrics, "max_abs_centred");
-      moved != nullptr && moved->p95) {
-    floor.flip_margin = 2.0 * *moved->p95;
-  }
-  return floor;
-}
-
 }  // namespace mg

@@ -7,8 +7,6 @@
 
 #include "harness/lanes/lockstep.h"
 #include "harness/metrics/accumulator.h"
-#include "harness/result/comparison.h"
-#include "harness/result/verdict.h"
 #include "harness/run/prompts.h"
 
 namespace mg {
@@ -36,8 +34,5 @@ std::string arithmetic_name(Arithmetic arithmetic);
 /// Whether a pair's lanes gave the same number in every row: KL, largest difference and NLL all
 /// exactly 0.
 bool rows_are_identical(const MetricAccumulator& rows, int pair);
-
-/// The noise floor from a comparison of one lane in two arithmetics.
-Floor floor_of(const Comparison& noise, Arithmetic serving);
 
 }  // namespace mg

@@ -1,0 +1,242 @@
+#include "harness/run/check.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "harness/audit/audit.h"
+#include "harness/run/config_differences.h"
+#include "harness/run/describe.h"
+#include "harness/run/memory.h"
+#include "harness/verdict/floor.h"
+#include "harness/verdict/judge.h"
+#include "kernels/core/error.h"
+
+namespace mg {
+namespace {
+
+/// Share of differing elements up to which merged and our re-merge count as one: FP32 summation order flips a few
+/// elements in ten thousand by an ulp (docs/reference/peers.md, "Facts for the tensor proof").
+constexpr double kStrayShare = 1e-3;
+
+bool is_remerge(const AuditResult& audit) {
+  return std::all_of(audit.tensors.begin(), audit.tensors.end(), [](const TensorAudit& tensor) {
+    const bool stray =
+        static_cast<double>(tensor.differing) <= kStrayShare * static_cast<double>(tensor.elements);
+    return tensor.verdict == GateStatus::kPass && stray && tensor.max_ulp.value_or(0) <= 1;
+  });
+}
+
+/// The run, phase by phase; each phase fills its part of the report.
+class Check {
+ public:
+  Check(const CheckOptions& options, ThreadPool& pool, const CheckProgress& progress)
+      : options_(options), pool_(pool), progress_(progress) {
+    report_.tool.version = options.version;
+    report_.tool.threads = pool.threads();
+    report_.tool.backend = options.compare.engine.backend;
+    report_.tool.arithmetic = arithmetic_name(options.compare.engine.arithmetic);
+    report_.tool.machine = machine_name();
+    report_.inputs.base = options.base.string();
+    report_.inputs.adapter = options.adapter.string();
+    report_.inputs.merged = options.merged.string();
+    report_.inputs.command = options.command;
+  }
+
+  Report run() {
+    const auto begin = Clock::now();
+    report_.timing.emplace();
+    report_.timing->started = utc_now();
+    try {
+      phases();
+    } catch (const Error& error) {
+      record(error);
+    }
+    decide();
+    report_.timing->wall_s = seconds_since(begin);
+    report_.memory = memory_.peaks();
+    return std::move(report_);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+  template <typename Body>
+  void phase(const std::string& name, const Body& body) {
+    const auto begin = Clock::now();
+    progress_(name, 0.0);
+    body();
+    report_.timing->phases.push_back({name, seconds_since(begin)});
+  }
+
+  void phases() {
+    phase("open", [this] { open(); });
+    if (options_.digests) {
+      phase("digest", [this] { digest(); });
+    }
+    if (options_.audit) {
+      phase("audit", [this] { audit(); });
+    }
+    if (merged_->model.problems.empty()) {
+      phase("floor", [this] { measure_noise(); });
+      phase("compare", [this] { compare(); });
+      phase("judge", [this] { judge_outputs(); });
+    } else {
+      skip_comparison();
+    }
+  }
+
+  void open() {
+    base_ = std::make_unique<OpenModel>(options_.base);
+    base_->model.require_complete(base_->checkpoint);
+    require_plain_weights(*base_);
+    adapter_ = std::make_unique<OpenAdapter>(options_.adapter, *base_);
+    merged_ = std::make_unique<OpenModel>(options_.merged);
+    require_plain_weights(*merged_);
+    describe_inputs(*base_, *adapter_, *merged_, report_.inputs);
+    prompts_ = load_prompts(options_.suites, limits_of(*base_), options_.token_budget);
+    report_.inputs.suites = prompts_.suites;
+    add_findings(config_findings(*base_, *merged_, options_.accepted_keys));
+    report_.provenance.emplace();
+    report_.provenance->config_differences = config_differences(*base_, *merged_);
+  }
+
+  void digest() {
+    report_.provenance->files = digest_inputs(options_.base, options_.adapter, options_.merged,
+                                              pool_, [this](double done) { progress_("digest", done); });
+  }
+
+  void audit() {
+    AuditOptions settings;
+    settings.progress = [this](std::uint64_t done, std::uint64_t total) {
+      progress_("audit", static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
+    };
+    AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
+                                     merged_->checkpoint, pool_, settings);
+    if (outcome.not_checked) {
+      report_.not_checked.push_back("the audit could not judge every tensor");
+    }
+    add_findings(std::move(outcome.findings));
+    report_.audit = std::move(outcome.result);
+  }
+
+  void measure_noise() {
+    if (options_.compare.floor_tokens > 0) {
+      floor_ = measure_floor(*base_, *adapter_, stored_dtype(merged_->checkpoint), prompts_,
+                             options_.compare, pool_);
+      report_.floor = floor_->floor;
+    }
+  }
+
+  void compare() {
+    CompareOptions settings = options_.compare;
+    same_as_remerge_ = report_.audit && is_remerge(*report_.audit);
+    settings.remerge = settings.remerge || !same_as_remerge_;
+    CompareRun run =
+        compare_lanes(*base_, *adapter_, *merged_, prompts_, settings, floor_ ? &*floor_ : nullptr,
+                      pool_, [this](double done) { progress_("compare", done); });
+    report_.comparisons = std::move(run.comparisons);
+    report_.tool.backend = run.backend.name + " (" + run.backend.isa + ")";
+    add_findings(std::move(run.findings));
+  }
+
+  const Comparison* find_comparison(const std::string& reference, const std::string& subject) const {
+    for (const Comparison& comparison : report_.comparisons) {
+      if (comparison.reference == reference && comparison.subject == subject) {
+        return &comparison;
+      }
+    }
+    return nullptr;
+  }
+
+  void judge_outputs() {
+    const std::string profile =
+        !options_.gates.empty()
+            ? options_.gates
+            : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false));
+    const JudgeInputs inputs{
+        .total = find_comparison("adapter", "merged"),
+        .tool = find_comparison("remerge", "merged"),
+        .rounding = find_comparison("adapter", "remerge"),
+        .self_compare_exact =
+            floor_ ? std::optional(floor_->self_compare_exact) : std::nullopt,
+        .remerge_is_merged = same_as_remerge_,
+        .same_weights = adapter_->attached.deltas.empty(),
+        .floor = report_.floor,
+        .audit = report_.audit ? &*report_.audit : nullptr};
+    Judgement judgement = judge(inputs, load_gate_profile(profile));
+    report_.verdicts = std::move(judgement.verdicts);
+    add_findings(std::move(judgement.findings));
+  }
+
+  /// Merged lacks tensors or has others: its outputs cannot be computed, and that is the finding.
+  void skip_comparison() {
+    std::string list;
+    for (const ResolveProblem& problem : merged_->model.problems) {
+      list += (list.empty() ? "" : "; ") + problem.name + ": " + problem.actual;
+    }
+    add_findings({{.rule = "compare.incomplete-model",
+                   .catalogue = {},
+                   .severity = Severity::kError,
+                   .command = "compare",
+                   .subject = "merged",
+                   .message = "merged's tensors are not those of its architecture, so that its "
+                              "outputs were not computed",
+                   .expected = "every tensor of " + merged_->model.config.architecture +
+                               ", with its shape, and no other",
+                   .actual = list,
+                   .fix = std::nullopt}});
+    report_.not_checked.push_back("outputs: merged cannot run");
+  }
+
+  void record(const Error& error) {
+    const ErrorParts& parts = error.parts();
+    report_.error = {.code = parts.code,
+                     .what = parts.what,
+                     .where = parts.where,
+                     .expected = parts.expected,
+                     .actual = parts.actual,
+                     .hint = parts.hint};
+    internal_ = error.kind() == ErrorKind::kInternal;
+  }
+
+  void decide() {
+    report_.status = decide_status({.findings = report_.findings,
+                                    .verdicts = report_.verdicts,
+                                    .input_error = report_.error.has_value() && !internal_,
+                                    .internal_error = report_.error.has_value() && internal_,
+                                    .not_checked = !report_.not_checked.empty()});
+  }
+
+  void add_findings(std::vector<Finding> findings) {
+    for (Finding& finding : findings) {
+      report_.findings.push_back(std::move(finding));
+    }
+  }
+
+  const CheckOptions& options_;
+  ThreadPool& pool_;
+  const CheckProgress& progress_;
+  MemoryWatch memory_;
+  Report report_;
+  bool internal_ = false;
+  std::unique_ptr<OpenModel> base_;
+  std::unique_ptr<OpenAdapter> adapter_;
+  std::unique_ptr<OpenModel> merged_;
+  Prompts prompts_;
+  std::optional<FloorRun> floor_;
+  bool same_as_remerge_ = false;
+};
+
+}  // namespace
+
+Report run_check(const CheckOptions& options, ThreadPool& pool, const CheckProgress& progress) {
+  return Check(options, pool, progress).run();
+}
+
+}  // namespace mg
