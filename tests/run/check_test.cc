@@ -1,0 +1,210 @@
+// The main job on the demo model: a right merge passes, every planted fault is caught for the right reason.
+#include "harness/run/check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "harness/result/status.h"
+#include "harness/run/demo.h"
+
+namespace mg {
+namespace {
+
+using ::testing::Contains;
+
+/// The demo with a damage, checked.
+class CheckTest : public ::testing::Test {
+ protected:
+  Report check(const std::string& damage, int threads = 2,
+               const std::function<void(CheckOptions&)>& change = {}) {
+    ThreadPool pool(threads);
+    TemporaryFolder folder;
+    const DemoFolders demo = write_demo(folder.path(), damage, pool);
+    return check_folders(demo, threads, change);
+  }
+
+  Report check_folders(const DemoFolders& demo, int threads,
+                       const std::function<void(CheckOptions&)>& change = {}) {
+    ThreadPool pool(threads);
+    CheckOptions options;
+    options.base = demo.base;
+    options.adapter = demo.adapter;
+    options.merged = demo.merged;
+    options.compare.bootstrap.replicates = 2000;
+    if (change) {
+      change(options);
+    }
+    return run_check(options, pool, [](const std::string&, double) {});
+  }
+};
+
+bool has_catalogue(const Report& report, const std::string& id) {
+  return std::any_of(report.findings.begin(), report.findings.end(), [&](const Finding& finding) {
+    return finding.severity == Severity::kError &&
+           std::find(finding.catalogue.begin(), finding.catalogue.end(), id) !=
+               finding.catalogue.end();
+  });
+}
+
+std::string all_findings(const Report& report) {
+  std::string text;
+  for (const Finding& finding : report.findings) {
+    text += finding.rule + " [" + finding.subject + "] " + finding.message + "\n";
+  }
+  for (const Verdict& verdict : report.verdicts) {
+    text += verdict.gate + " " + std::string(gate_status_name(verdict.status)) + " " +
+            verdict.reason + "\n";
+  }
+  return text;
+}
+
+const MetricSummary& metric(const Comparison& comparison, const std::string& name) {
+  const MetricSummary* found = find_metric(comparison.metrics, name);
+  EXPECT_NE(found, nullptr) << name;
+  return *found;
+}
+
+TEST_F(CheckTest, TheRightMergePasses) {
+  const Report report = check("");
+  EXPECT_EQ(report.status, RunStatus::kPass) << all_findings(report);
+  ASSERT_EQ(report.comparisons.size(), 1U) << "the audit found the merge to be our re-merge";
+  const Comparison& main = report.comparisons.front();
+  EXPECT_EQ(main.reference, "adapter");
+  EXPECT_EQ(main.subject, "merged");
+  EXPECT_GE(main.prompts, 20);
+  EXPECT_GE(main.scored_tokens, 3000);
+  EXPECT_LT(*metric(main, "kl").mean, 1e-6);
+  ASSERT_TRUE(report.audit.has_value());
+  EXPECT_EQ(report.audit->recipe.name, "one-rounding");
+  ASSERT_TRUE(report.floor.has_value());
+  EXPECT_GT(*report.floor->kl_mean, 0.0);
+  ASSERT_TRUE(report.provenance.has_value());
+  EXPECT_GT(report.provenance->files.size(), 10U);
+}
+
+TEST_F(CheckTest, NothingMergedFailsAsF07) {
+  const Report report = check("base");
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  EXPECT_TRUE(has_catalogue(report, "F07")) << all_findings(report);
+}
+
+TEST_F(CheckTest, MergedTwiceFailsAsF18) {
+  const Report report = check("twice");
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  EXPECT_TRUE(has_catalogue(report, "F18")) << all_findings(report);
+}
+
+TEST_F(CheckTest, ADroppedLayerFailsAndIsNamed) {
+  const Report report = check("drop-layer");
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  EXPECT_TRUE(has_catalogue(report, "F08")) << all_findings(report);
+  const auto culprit =
+      std::find_if(report.findings.begin(), report.findings.end(),
+                   [](const Finding& f) { return f.rule == "compare.layer-departs"; });
+  ASSERT_NE(culprit, report.findings.end()) << all_findings(report);
+  EXPECT_EQ(culprit->subject, "layer 3 attention");  // the middle one of the demo's six
+}
+
+TEST_F(CheckTest, ATransposedDeltaFailsAsF23) {
+  const Report report = check("transpose");
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  EXPECT_TRUE(has_catalogue(report, "F23")) << all_findings(report);
+}
+
+TEST_F(CheckTest, TwoPercentTooMuchFailsAsF19) {
+  const Report report = check("scale");
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  EXPECT_TRUE(has_catalogue(report, "F19")) << all_findings(report);
+}
+
+TEST_F(CheckTest, ADetourThroughBf16IsNamedF64) {
+  const Report report = check("bf16");
+  const bool named = std::any_of(
+      report.findings.begin(), report.findings.end(), [](const Finding& finding) {
+        return std::find(finding.catalogue.begin(), finding.catalogue.end(), "F64") !=
+               finding.catalogue.end();
+      });
+  EXPECT_TRUE(named) << all_findings(report);
+  EXPECT_NE(report.status, RunStatus::kPass) << all_findings(report);
+}
+
+TEST_F(CheckTest, ThreadsAndRepeatsGiveTheSameNumbers) {
+  const Report one = check("scale", 1);
+  const Report two = check("scale", 2);
+  ASSERT_EQ(one.comparisons.size(), two.comparisons.size());
+  for (std::size_t i = 0; i < one.comparisons.size(); ++i) {
+    const Comparison& left = one.comparisons[i];
+    const Comparison& right = two.comparisons[i];
+    ASSERT_EQ(left.metrics.size(), right.metrics.size());
+    for (std::size_t m = 0; m < left.metrics.size(); ++m) {
+      const MetricSummary& a = left.metrics[m].summary;
+      const MetricSummary& b = right.metrics[m].summary;
+      EXPECT_EQ(a.mean, b.mean) << left.metrics[m].name;
+      EXPECT_EQ(a.ci95, b.ci95) << left.metrics[m].name;
+      EXPECT_EQ(a.max, b.max) << left.metrics[m].name;
+      EXPECT_EQ(a.worst, b.worst) << left.metrics[m].name;
+    }
+    ASSERT_EQ(left.layers.size(), right.layers.size());
+    for (std::size_t l = 0; l < left.layers.size(); ++l) {
+      EXPECT_EQ(left.layers[l].free_rel, right.layers[l].free_rel);
+      EXPECT_EQ(left.layers[l].forced_rel, right.layers[l].forced_rel);
+    }
+  }
+}
+
+TEST_F(CheckTest, WhatIfShowsWhatAnotherStorageWouldCost) {
+  const Report report = check("", 2, [](CheckOptions& options) {
+    options.compare.what_if = {DType::kBF16, DType::kF32};
+  });
+  ASSERT_EQ(report.comparisons.size(), 3U);
+  EXPECT_EQ(report.comparisons[1].subject, "remerge-bf16");
+  EXPECT_EQ(report.comparisons[2].subject, "remerge-f32");
+  const double fp16 = *metric(report.comparisons[0], "kl").mean;
+  const double bf16 = *metric(report.comparisons[1], "kl").mean;
+  const double fp32 = *metric(report.comparisons[2], "kl").mean;
+  EXPECT_GT(bf16, 8 * fp16);  // three bits fewer: 64 times the variance
+  EXPECT_LT(fp32, fp16);
+}
+
+/// Overwrites some bytes of a file.
+void patch(const std::filesystem::path& path, std::int64_t from_end, std::uint16_t value,
+           int count) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-from_end, std::ios::end);
+  for (int i = 0; i < count; ++i) {
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+}
+
+TEST_F(CheckTest, NanInAWeightEndsInACompleteReportThatNamesThePlace) {
+  ThreadPool pool(2);
+  TemporaryFolder folder;
+  const DemoFolders demo = write_demo(folder.path(), "", pool);
+  patch(demo.merged / "model.safetensors", 256, 0x7E00, 128);  // model.norm.weight is stored last
+  const Report report = check_folders(demo, 2);
+  EXPECT_EQ(report.status, RunStatus::kFail) << all_findings(report);
+  ASSERT_FALSE(report.comparisons.empty());
+  const auto& lanes = report.comparisons.front().non_finite;
+  const auto merged = std::find_if(lanes.begin(), lanes.end(),
+                                   [](const NonFiniteLane& lane) { return lane.lane == "merged"; });
+  ASSERT_NE(merged, lanes.end());
+  EXPECT_GT(merged->rows, 0);
+  ASSERT_TRUE(merged->first.has_value());
+}
+
+TEST_F(CheckTest, AnUnreadableInputIsAnErrorInTheReport) {
+  ThreadPool pool(1);
+  TemporaryFolder folder;
+  DemoFolders demo = write_demo(folder.path(), "", pool);
+  demo.adapter = folder.path() / "nowhere";
+  const Report report = check_folders(demo, 1);
+  EXPECT_EQ(report.status, RunStatus::kInputError);
+  ASSERT_TRUE(report.error.has_value());
+  EXPECT_EQ(exit_code(report.status), 2);
+}
+
+}  // namespace
+}  // namespace mg
