@@ -8,6 +8,7 @@
 #include "harness/audit/audit.h"
 #include "harness/run/config_differences.h"
 #include "harness/run/describe.h"
+#include "harness/run/logit_metrics.h"
 #include "harness/run/memory.h"
 #include "harness/verdict/floor.h"
 #include "harness/verdict/judge.h"
@@ -16,8 +17,9 @@
 namespace mg {
 namespace {
 
-/// Share of differing elements up to which merged and our re-merge count as one: FP32 summation order flips a few
-/// elements in ten thousand by an ulp (docs/reference/peers.md, "Facts for the tensor proof").
+/// Share of differing elements up to which merged and our re-merge count as one: FP32 summation
+/// order flips a few elements in ten thousand by an ulp (docs/reference/peers.md, "Facts for the
+/// tensor proof").
 constexpr double kStrayShare = 1e-3;
 
 bool is_remerge(const AuditResult& audit) {
@@ -107,14 +109,16 @@ class Check {
   }
 
   void digest() {
-    report_.provenance->files = digest_inputs(options_.base, options_.adapter, options_.merged,
-                                              pool_, [this](double done) { progress_("digest", done); });
+    report_.provenance->files =
+        digest_inputs(options_.base, options_.adapter, options_.merged, pool_,
+                      [this](double done) { progress_("digest", done); });
   }
 
   void audit() {
     AuditOptions settings;
     settings.progress = [this](std::uint64_t done, std::uint64_t total) {
-      progress_("audit", static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
+      progress_("audit",
+                static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
     };
     AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
                                      merged_->checkpoint, pool_, settings);
@@ -145,7 +149,8 @@ class Check {
     add_findings(std::move(run.findings));
   }
 
-  const Comparison* find_comparison(const std::string& reference, const std::string& subject) const {
+  const Comparison* find_comparison(const std::string& reference,
+                                    const std::string& subject) const {
     for (const Comparison& comparison : report_.comparisons) {
       if (comparison.reference == reference && comparison.subject == subject) {
         return &comparison;
@@ -163,8 +168,7 @@ class Check {
         .total = find_comparison("adapter", "merged"),
         .tool = find_comparison("remerge", "merged"),
         .rounding = find_comparison("adapter", "remerge"),
-        .self_compare_exact =
-            floor_ ? std::optional(floor_->self_compare_exact) : std::nullopt,
+        .self_compare_exact = floor_ ? std::optional(floor_->self_compare_exact) : std::nullopt,
         .remerge_is_merged = same_as_remerge_,
         .same_weights = adapter_->attached.deltas.empty(),
         .floor = report_.floor,

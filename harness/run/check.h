@@ -1,5 +1,6 @@
 // The main job: audit and comparison of one merge, judged, as one report.
-// Not for: printing or writing it (harness/cli, reports) or the exit code (harness/result/status.h).
+// Not for: printing or writing it (harness/cli, reports) or the exit code
+// (harness/result/status.h).
 #pragma once
 
 #include <filesystem>

@@ -64,6 +64,8 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   if (options.remerge) {
     const int lane = add_remerge("remerge", stored_dtype(merged.checkpoint));
     lineup.pairs.push_back({.reference = lane, .subject = kMerged, .base = kBase});
+    lineup.subjects.push_back(
+        static_cast<std::size_t>(lane));  // what rounding alone does to each layer
   }
   for (const DType dtype : options.what_if) {
     add_remerge(what_if_name(dtype), dtype);
@@ -119,9 +121,14 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
     run.comparisons.push_back(std::move(comparison));
   }
   Comparison& main = run.comparisons.front();
-  const std::vector<double> noise = floor != nullptr ? floor->forced_drift : std::vector<double>{};
-  add_layers(hidden.drift.front(), hidden.non_finite[kMerged], noise, prompts.batch, main);
-  if (std::optional<Finding> culprit = departing_half(main, noise)) {
+  ExpectedDrift expected;
+  if (options.remerge) {
+    expected = expected_of_remerge(hidden.drift.back());
+  } else if (floor != nullptr) {
+    expected = {.forced = floor->forced_drift, .prompt = {}, .basis = "the arithmetic's own"};
+  }
+  add_layers(hidden.drift.front(), hidden.non_finite[kMerged], expected, prompts.batch, main);
+  if (std::optional<Finding> culprit = departing_half(main, expected)) {
     run.findings.push_back(std::move(*culprit));
   }
   for (std::size_t lane = 0; lane < lineup.lanes.size(); ++lane) {
@@ -164,9 +171,9 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
   for (const HalfDrift& half : hidden.drift.front()) {
     run.forced_drift.push_back(half.forced_rel.value_or(half.free_rel));
   }
-  run.floor = make_floor(run.noise, "adapter lane, exact against " + arithmetic_name(rounded) +
-                                        " arithmetic, " + std::to_string(run.noise.prompts) +
-                                        " prompts");
+  run.floor =
+      make_floor(run.noise, "adapter lane, exact against " + arithmetic_name(rounded) +
+                                " arithmetic, " + std::to_string(run.noise.prompts) + " prompts");
   return run;
 }
 

@@ -13,14 +13,14 @@
 namespace mg {
 namespace {
 
-constexpr std::array<std::string_view, 5> kFiles{
-    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
-    "preprocessor_config.json"};
+constexpr std::array<std::string_view, 5> kFiles{"config.json", "generation_config.json",
+                                                 "tokenizer_config.json", "special_tokens_map.json",
+                                                 "preprocessor_config.json"};
 
 // Written by every save or naming where a model came from; nothing is computed from them.
 constexpr std::array<std::string_view, 9> kHarmless{
-    "transformers_version", "_name_or_path", "torch_dtype",      "dtype",          "use_cache",
-    "unsloth_version",      "unsloth_fixed", "_commit_hash",     "name_or_path"};
+    "transformers_version", "_name_or_path", "torch_dtype",  "dtype",       "use_cache",
+    "unsloth_version",      "unsloth_fixed", "_commit_hash", "name_or_path"};
 
 using Leaves = std::map<std::string, std::string>;
 
@@ -53,7 +53,9 @@ void fold_quantization(Leaves& leaves) {
   leaves = std::move(folded);
 }
 
-std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
+std::string_view last_part(std::string_view key) {
+  return key.substr(key.rfind('.') + 1);
+}
 
 bool is_listed(const std::vector<std::string>& keys, const std::string& key) {
   return std::find(keys.begin(), keys.end(), key) != keys.end();

@@ -1,4 +1,5 @@
-// Merges with planted faults, to show that each is caught: for `check --demo --break`, and for tests.
+// Merges with planted faults, to show that each is caught: for `check --demo --break`, and for
+// tests.
 #pragma once
 
 #include <filesystem>
@@ -30,7 +31,8 @@ const std::vector<DamageName>& damages();
 /// Throws a usage Error "demo.unknown-damage" naming those known.
 Damage damage_from_name(std::string_view name);
 
-/// Writes base + adapter, damaged, as a one-file checkpoint into `out` (created), with base's JSON files beside it.
+/// Writes base + adapter, damaged, as a one-file checkpoint into `out` (created), with base's JSON
+/// files beside it.
 void write_damaged_merge(const OpenModel& base, const OpenAdapter& adapter, Damage damage,
                          const std::filesystem::path& out, ThreadPool& pool);
 

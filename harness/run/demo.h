@@ -1,4 +1,5 @@
-// The demo model inside the program: a trained 1.5M-parameter Llama, an adapter and their merge (tests/demo).
+// The demo model inside the program: a trained 1.5M-parameter Llama, an adapter and their merge
+// (tests/demo).
 #pragma once
 
 #include <filesystem>
@@ -27,8 +28,8 @@ struct DemoFolders {
   std::filesystem::path merged;
 };
 
-/// Writes the demo's three folders into `folder`.  A `damage` (damage.h) replaces merged by a broken merge of the
-/// same base and adapter.
+/// Writes the demo's three folders into `folder`.  A `damage` (damage.h) replaces merged by a
+/// broken merge of the same base and adapter.
 DemoFolders write_demo(const std::filesystem::path& folder, const std::string& damage,
                        ThreadPool& pool);
 

@@ -70,13 +70,13 @@ void describe_inputs(const OpenModel& base, const OpenAdapter& adapter, const Op
   inputs.model = std::move(model);
 
   const AdapterConfig& lora = adapter.adapter.config();
-  AdapterSummary summary{.kind = adapter_kind(lora),
-                         .rank = lora.r,
-                         .scaling = std::nullopt,
-                         .targets = static_cast<std::int64_t>(adapter.attached.deltas.size()),
-                         .replaced =
-                             static_cast<std::int64_t>(adapter.attached.replacements.size()),
-                         .modules = {}};
+  AdapterSummary summary{
+      .kind = adapter_kind(lora),
+      .rank = lora.r,
+      .scaling = std::nullopt,
+      .targets = static_cast<std::int64_t>(adapter.attached.deltas.size()),
+      .replaced = static_cast<std::int64_t>(adapter.attached.replacements.size()),
+      .modules = {}};
   std::set<std::string> modules;
   for (const AdapterModule& module : adapter.adapter.modules()) {
     modules.insert(module.module.substr(module.module.rfind('.') + 1));
@@ -99,20 +99,18 @@ std::vector<FileRecord> digest_inputs(const std::filesystem::path& base,
        {std::pair{"base", base}, std::pair{"adapter", adapter}, std::pair{"merged", merged}}) {
     for (const std::filesystem::path& file : files_in(folder)) {
       total += std::filesystem::file_size(file);
-      records.push_back(
-          {.role = role, .path = file.filename().string(), .bytes = 0, .sha256 = {}});
+      records.push_back({.role = role, .path = file.filename().string(), .bytes = 0, .sha256 = {}});
       paths.push_back(file);
     }
   }
   std::atomic<std::uint64_t> done{0};
   const std::thread::id caller = std::this_thread::get_id();
-  const std::vector<FileDigest> digests =
-      digest_files(paths, pool, [&](std::uint64_t bytes) {
-        done += bytes;
-        if (std::this_thread::get_id() == caller) {  // a bar is drawn from one thread
-          progress(static_cast<double>(done) / static_cast<double>(total));
-        }
-      });
+  const std::vector<FileDigest> digests = digest_files(paths, pool, [&](std::uint64_t bytes) {
+    done += bytes;
+    if (std::this_thread::get_id() == caller) {  // a bar is drawn from one thread
+      progress(static_cast<double>(done) / static_cast<double>(total));
+    }
+  });
   for (std::size_t i = 0; i < records.size(); ++i) {
     records[i].bytes = digests[i].bytes;
     records[i].sha256 = digests[i].sha256;

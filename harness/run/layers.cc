@@ -20,15 +20,16 @@ std::optional<double> number(double value) {
   return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
-bool departed(double drift, double noise) {
-  return !(drift <= kDeparted * noise);
+bool departed(double drift, double expected) {
+  return !(drift <= kDeparted * expected);
 }
 
-/// The first half where this prompt's hidden states lie further apart than the arithmetic explains.
+/// The first half where this prompt's hidden states lie further apart than expected.
 std::optional<LayerPlace> first_departure(std::span<const HalfDrift> drift,
-                                          std::span<const double> noise, std::size_t prompt) {
-  for (std::size_t i = 0; i < drift.size() && i < noise.size(); ++i) {
-    if (departed(drift[i].prompt_rel[prompt], noise[i])) {
+                                          const ExpectedDrift& expected, std::size_t prompt) {
+  for (std::size_t i = 0; i < drift.size() && i < expected.forced.size(); ++i) {
+    const double limit = expected.prompt.empty() ? expected.forced[i] : expected.prompt[i][prompt];
+    if (departed(drift[i].prompt_rel[prompt], limit)) {
       return place_of(drift[i].layer, drift[i].mlp);
     }
   }
@@ -37,8 +38,18 @@ std::optional<LayerPlace> first_departure(std::span<const HalfDrift> drift,
 
 }  // namespace
 
+ExpectedDrift expected_of_remerge(std::span<const HalfDrift> drift) {
+  ExpectedDrift expected;
+  expected.basis = "our re-merge's";
+  for (const HalfDrift& half : drift) {
+    expected.forced.push_back(half.forced_rel.value_or(half.free_rel));
+    expected.prompt.push_back(half.prompt_rel);
+  }
+  return expected;
+}
+
 void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteHidden>& non_finite,
-                std::span<const double> noise, const Batch& batch, Comparison& comparison) {
+                const ExpectedDrift& expected, const Batch& batch, Comparison& comparison) {
   for (const HalfDrift& half : drift) {
     LayerDrift row{.place = place_of(half.layer, half.mlp),
                    .free_rel = number(half.free_rel),
@@ -54,16 +65,16 @@ void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteH
         std::find_if(batch.prompts.begin(), batch.prompts.end(),
                      [&](const BatchPrompt& candidate) { return candidate.id == card.prompt; });
     if (prompt != batch.prompts.end()) {
-      card.first_layer =
-          first_departure(drift, noise, static_cast<std::size_t>(prompt - batch.prompts.begin()));
+      card.first_layer = first_departure(drift, expected,
+                                         static_cast<std::size_t>(prompt - batch.prompts.begin()));
     }
   }
 }
 
-std::optional<Finding> departing_half(const Comparison& comparison, std::span<const double> noise) {
-  for (std::size_t i = 0; i < comparison.layers.size() && i < noise.size(); ++i) {
+std::optional<Finding> departing_half(const Comparison& comparison, const ExpectedDrift& expected) {
+  for (std::size_t i = 0; i < comparison.layers.size() && i < expected.forced.size(); ++i) {
     const LayerDrift& half = comparison.layers[i];
-    if (!half.forced_rel || !departed(*half.forced_rel, noise[i])) {
+    if (!half.forced_rel || !departed(*half.forced_rel, expected.forced[i])) {
       continue;
     }
     const auto worst =
@@ -81,8 +92,8 @@ std::optional<Finding> departing_half(const Comparison& comparison, std::span<co
             "{} departs from {} first in layer {} ({}), fed the same input; most in layer {} ({})",
             comparison.subject, comparison.reference, half.place.layer, half.place.module,
             worst->place.layer, worst->place.module),
-        .expected = fmt::format("relative drift of at most {:.2g}, {} times the arithmetic's own",
-                                kDeparted * noise[i], kDeparted),
+        .expected = fmt::format("relative drift of at most {:.2g}, {} times {}",
+                                kDeparted * expected.forced[i], kDeparted, expected.basis),
         .actual = fmt::format("{:.2g}", *half.forced_rel),
         .fix = std::nullopt};
   }

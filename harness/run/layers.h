@@ -13,18 +13,27 @@
 
 namespace mg {
 
-/// A half whose forced drift is above this many times the arithmetic's own drift in that half has
-/// departed. Storage rounding stays below the arithmetic's noise; every planted fault of tests/run
-/// is far above it.
+/// The drift that is to be expected in each half of a layer: of our own re-merge where that lane
+/// ran (rounding to the stored dtype, nothing else), else the arithmetic's own noise.
+struct ExpectedDrift {
+  std::vector<double> forced;               // [2 * L]
+  std::vector<std::vector<double>> prompt;  // free, [2 * L][prompts]; empty: `forced` serves
+  std::string basis;                        // "our re-merge's" or "the arithmetic's own"
+};
+
+/// A half departs when its drift is above this many times the expected one.  Halves that are right
+/// have the re-merge's own drift to within a few elements that rounded the other way.
 inline constexpr double kDeparted = 4.0;
 
-/// Fills `comparison.layers`, and the first departed layer of each evidence card.  `noise`: the
-/// arithmetic's own drift per half, or empty.
-void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteHidden>& non_finite,
-                std::span<const double> noise, const Batch& batch, Comparison& comparison);
+ExpectedDrift expected_of_remerge(std::span<const HalfDrift> drift);
 
-/// The first half of a layer that departed, as a warning naming it, or nothing.
-std::optional<Finding> departing_half(const Comparison& comparison, std::span<const double> noise);
+/// Fills `comparison.layers`, and the first departed layer of each evidence card.
+void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteHidden>& non_finite,
+                const ExpectedDrift& expected, const Batch& batch, Comparison& comparison);
+
+/// The first half of a layer that departed, fed the reference's input, as a warning naming it, or
+/// nothing.
+std::optional<Finding> departing_half(const Comparison& comparison, const ExpectedDrift& expected);
 
 /// A NaN or infinity in a lane's hidden states: an error naming lane, layer, half, prompt and
 /// position.
