@@ -1,0 +1,192 @@
+// mergegauge check and mergegauge compare: the main job, and its second half alone.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "harness/cli/command.h"
+#include "harness/cli/version.h"
+#include "harness/run/check.h"
+#include "harness/run/damage.h"
+#include "harness/run/demo.h"
+#include "kernels/core/error.h"
+#include "reports/atomic_file.h"
+#include "reports/json/report_json.h"
+#include "reports/terminal/terminal.h"
+
+namespace mg {
+namespace {
+
+struct Flags {
+  CheckOptions options;
+  std::filesystem::path out;
+  std::string json;  // a file, or - for standard output
+  bool demo = false;
+  std::string damage;
+  int threads = 0;
+  bool no_digests = false;
+};
+
+const std::map<std::string, DType>& storage_dtypes() {
+  static const std::map<std::string, DType> kNames{
+      {"fp16", DType::kF16}, {"bf16", DType::kBF16}, {"fp32", DType::kF32}};
+  return kNames;
+}
+
+const std::map<std::string, Arithmetic>& arithmetics() {
+  static const std::map<std::string, Arithmetic> kNames{
+      {"exact", Arithmetic::kExact}, {"fp16", Arithmetic::kFp16}, {"bf16", Arithmetic::kBf16}};
+  return kNames;
+}
+
+void add_flags(CLI::App& command, Flags& flags) {
+  CheckOptions& options = flags.options;
+  command.add_option("--base", options.base, "folder of the base model");
+  command.add_option("--adapter", options.adapter, "folder of the LoRA adapter");
+  command.add_option("--merged", options.merged, "folder of the merged model");
+  command.add_option("--suite", options.suites,
+                     "prompts: built-in name, JSONL file or folder; may be given several times "
+                     "(default: smoke)");
+  command.add_option("--gates", options.gates,
+                     "gate profile: name or file (default: by merged's stored dtype)");
+  command.add_option("--json", flags.json, "also write report.json here; - for standard output");
+  command.add_option("--tokens", options.token_budget, "run at most this many tokens")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--what-if", options.compare.what_if,
+                  "add re-merges stored as these: fp16, bf16, fp32")
+      ->delimiter(',')
+      ->transform(CLI::CheckedTransformer(storage_dtypes()));
+  command.add_option("--backend", options.compare.engine.backend, "cpu or reference")
+      ->capture_default_str();
+  command.add_option("--isa", options.compare.engine.isa,
+                     "pin the instruction set of the cpu backend");
+  command.add_option("--arithmetic", options.compare.engine.arithmetic, "exact, fp16 or bf16")
+      ->transform(CLI::CheckedTransformer(arithmetics()));
+  command
+      .add_option("--forced-tokens", options.compare.forced_tokens,
+                  "tokens on which merged's layers are also fed the reference's inputs (0: none)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--floor-tokens", options.compare.floor_tokens,
+                  "tokens on which the arithmetic's own noise is measured (0: none)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--accept-key", options.accepted_keys,
+                     "a config key that was not read and is known to be harmless");
+  command.add_option("--threads", flags.threads, "0: all cores")->check(CLI::NonNegativeNumber);
+  command.add_flag("--no-digests", flags.no_digests, "leave out SHA-256 of the input files");
+}
+
+Error usage(std::string what, std::string hint) {
+  return Error({.code = "usage",
+                .what = std::move(what),
+                .where = {},
+                .expected = {},
+                .actual = {},
+                .hint = std::move(hint)},
+               ErrorKind::kUsage);
+}
+
+void require_folders(const Flags& flags) {
+  const CheckOptions& options = flags.options;
+  const bool given = !options.base.empty() && !options.adapter.empty() && !options.merged.empty();
+  if (flags.demo &&
+      (!options.base.empty() || !options.adapter.empty() || !options.merged.empty())) {
+    throw usage("--demo brings its own base, adapter and merged", "leave out one or the other");
+  }
+  if (!flags.demo && !given) {
+    throw usage("--base, --adapter and --merged are required",
+                "mergegauge check --demo runs on a small model of its own");
+  }
+  if (!flags.demo && !flags.damage.empty()) {
+    throw usage("--break damages the demo model and nothing else", "add --demo");
+  }
+}
+
+void write_outputs(const Flags& flags, const Report& report) {
+  const std::string json = write_report_json(report);
+  if (!flags.out.empty()) {
+    write_file_atomically(flags.out / "report.json", json);
+  }
+  if (flags.json == "-") {
+    fmt::print("{}", json);
+  } else if (!flags.json.empty()) {
+    write_file_atomically(flags.json, json);
+  }
+}
+
+void run(Flags& flags, CommandContext& context) {
+  require_folders(flags);
+  ThreadPool pool(flags.threads);
+  std::optional<TemporaryFolder> folder;
+  if (flags.demo) {
+    folder.emplace();
+    const DemoFolders demo = write_demo(folder->path(), flags.damage, pool);
+    flags.options.base = demo.base;
+    flags.options.adapter = demo.adapter;
+    flags.options.merged = demo.merged;
+  }
+  flags.options.command = context.command_line;
+  flags.options.version = kVersion;
+  flags.options.digests = !flags.no_digests;
+
+  std::optional<ProgressBar> bar;
+  std::string phase;
+  const Report report = run_check(flags.options, pool, [&](const std::string& name, double done) {
+    if (name != phase) {
+      phase = name;
+      bar.emplace(context.terminal, name);
+    }
+    bar->update(done);
+  });
+  bar.reset();
+  write_outputs(flags, report);
+  if (flags.json != "-") {
+    std::vector<std::string> files;
+    if (!flags.out.empty()) {
+      files.push_back((flags.out / "report.json").string());
+    }
+    if (!flags.json.empty()) {
+      files.push_back(flags.json);
+    }
+    fmt::print(
+        "{}",
+        render_terminal(
+            report, {.colour = context.terminal.colour, .width = context.terminal.width}, files));
+  }
+  context.exit_code = exit_code(report.status);
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "check", "Prove a merge: its weights, and what it answers, against base + adapter");
+  add_flags(*command, *flags);
+  flags->out = "mergegauge-report";
+  command->add_option("--out", flags->out, "folder for the reports")->capture_default_str();
+  command->add_flag("--demo", flags->demo, "run on the demo model inside the program");
+  std::string kinds;
+  for (const DamageName& damage : damages()) {
+    kinds += (kinds.empty() ? "" : ", ") + std::string(damage.name);
+  }
+  command->add_option("--break", flags->damage, "damage the demo's merge: " + kinds);
+  command->callback([flags, &context] { run(*flags, context); });
+}
+
+void add_compare_command(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<Flags>();
+  flags->options.audit = false;
+  CLI::App* command =
+      app.add_subcommand("compare", "Run the same prompts through base, base + adapter and merged");
+  add_flags(*command, *flags);
+  command->add_option("--out", flags->out, "folder for the reports (default: none)");
+  command->callback([flags, &context] { run(*flags, context); });
+}
+
+}  // namespace mg
