@@ -1,5 +1,6 @@
-// A Hugging Face model folder: config.json and its safetensors, single or sharded by model.safetensors.index.json.
-// Not for: what the tensors mean (harness/model/resolve.h) or adapters (adapter.h).
+// A Hugging Face model folder: config.json and its safetensors, single or sharded by
+// model.safetensors.index.json. Not for: what the tensors mean (harness/model/resolve.h) or
+// adapters (adapter.h).
 #pragma once
 
 #include <filesystem>
@@ -15,9 +16,9 @@
 namespace mg {
 
 struct StoredTensor {
-  std::string name;   // as stored
+  std::string name;  // as stored
   TensorView view;
-  int shard = 0;      // index into Checkpoint::shards()
+  int shard = 0;  // index into Checkpoint::shards()
 };
 
 struct OpenOptions {
@@ -27,10 +28,11 @@ struct OpenOptions {
 
 class Checkpoint {
  public:
-  /// Opens `folder`.  Throws Error "folder.*", "checkpoint.*", "index.*", "safetensors.*", "json.*", "file.*":
-  /// not a folder (a Hub id is named as such), no safetensors (a pickle or GGUF is named with the command that
-  /// converts it), an index that disagrees with its shards (all disagreements in one error), paths that leave the
-  /// folder.  Lint looks at folders that do not open through scan_folder (folder.h).
+  /// Opens `folder`.  Throws Error "folder.*", "checkpoint.*", "index.*", "safetensors.*",
+  /// "json.*", "file.*": not a folder (a Hub id is named as such), no safetensors (a pickle or GGUF
+  /// is named with the command that converts it), an index that disagrees with its shards (all
+  /// disagreements in one error), paths that leave the folder.  Lint looks at folders that do not
+  /// open through scan_folder (folder.h).
   static Checkpoint open(const std::filesystem::path& folder, const OpenOptions& options = {});
 
   Checkpoint(Checkpoint&&) noexcept;
@@ -47,7 +49,8 @@ class Checkpoint {
   bool has_index() const;
   /// The index as parsed; null without one.
   const nlohmann::json& index() const;
-  /// Safetensors files in the folder that hold none of the tensors above; some servers load them all the same.
+  /// Safetensors files in the folder that hold none of the tensors above; some servers load them
+  /// all the same.
   const std::vector<std::string>& stray_files() const;
 
   /// Read-ahead / drop of a tensor's pages, see MappedFile.

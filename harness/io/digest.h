@@ -22,7 +22,8 @@ struct FileDigest {
 /// Called with the bytes read since the last call, from any thread.
 using DigestProgress = std::function<void(std::uint64_t bytes)>;
 
-/// Reads a file once, dropping its pages behind it.  Throws Error "file.*", "file.shrank" when it became shorter meanwhile.
+/// Reads a file once, dropping its pages behind it.  Throws Error "file.*", "file.shrank" when it
+/// became shorter meanwhile.
 FileDigest digest_file(const std::filesystem::path& path, const DigestProgress& progress = {});
 
 /// One file a thread, the largest first; results in the order of `paths`.

@@ -109,6 +109,10 @@ void require_regular(const struct stat& info, const std::filesystem::path& path)
                .hint = {}});
 }
 
+std::int64_t modified_ns(const struct stat& info) {
+  return static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
+}
+
 struct PageRange {
   void* begin = nullptr;
   std::size_t bytes = 0;
@@ -144,6 +148,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   std::shared_ptr<MappedFile> file(new MappedFile());
   file->path_ = path;
   file->size_ = static_cast<std::size_t>(info.st_size);
+  file->modified_ns_ = modified_ns(info);
   if (file->size_ > 0) {
     void* address = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, fd.get(), 0);
     if (address == MAP_FAILED) {
@@ -209,6 +214,14 @@ void MappedFile::check_intact() const {
                  .actual = "a page that the system could not deliver",
                  .hint = "the file was cut and written again while it was being read, or its disk "
                          "fails (see dmesg): run again"});
+  }
+  if (known && modified_ns(info) != modified_ns_) {
+    throw Error({.code = "file.changed",
+                 .what = "the file was written to while it was being read",
+                 .where = path_.string(),
+                 .expected = {},
+                 .actual = {},
+                 .hint = "what was computed is of neither version: run again when it is complete"});
   }
 }
 

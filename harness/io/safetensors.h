@@ -1,6 +1,7 @@
-// Reader of the safetensors container (https://github.com/huggingface/safetensors, format section of its README).
-// Accepts exactly what the reference implementation accepts; tests/io/safetensors_differential_test.cc holds
-// recorded verdicts of the reference on mutated files.
+// Reader of the safetensors container (https://github.com/huggingface/safetensors, format section
+// of its README). Accepts exactly what the reference implementation accepts;
+// tests/io/safetensors_differential_test.cc holds recorded verdicts of the reference on mutated
+// files.
 #pragma once
 
 #include <cstdint>

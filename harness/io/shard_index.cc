@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "harness/io/folder.h"
 #include "harness/io/json_file.h"
@@ -140,6 +140,7 @@ std::vector<IndexProblem> compare_index(const ShardIndex& index,
   std::vector<IndexProblem> problems;
   std::map<std::string_view, std::string_view> home;  // tensor -> the first shard that has it
   std::set<std::string_view> missing;
+  std::set<std::pair<std::string_view, std::string_view>> second_home;  // of tensors stored twice
   for (const NamedHeader& shard : shards) {
     if (shard.header == nullptr) {
       missing.insert(shard.file);
@@ -149,25 +150,20 @@ std::vector<IndexProblem> compare_index(const ShardIndex& index,
     for (const SafetensorsRecord& record : shard.header->records) {
       const auto [entry, first] = home.emplace(record.name, shard.file);
       if (!first) {
+        second_home.emplace(record.name, shard.file);
         problems.push_back(
             {Kind::kTwice, record.name, std::string(entry->second), std::string(shard.file)});
       }
     }
   }
-  for (const auto& claim : index.weight_map) {
-    const std::string& tensor = claim.first;  // not a binding: clang 14 cannot capture one below
-    const std::string& file = claim.second;
+  for (const auto& [tensor, file] : index.weight_map) {
     const auto entry = home.find(tensor);
     const bool known = entry != home.end();
     if ((known && entry->second == file) || (!known && missing.contains(file))) {
       continue;
     }
     // A tensor stored twice is reported as such above, also where the index names the second copy.
-    const bool twice =
-        std::any_of(problems.begin(), problems.end(), [&](const IndexProblem& problem) {
-          return problem.kind == Kind::kTwice && problem.tensor == tensor && problem.other == file;
-        });
-    if (!twice) {
+    if (!second_home.contains({tensor, file})) {
       problems.push_back(
           {Kind::kNotInShard, tensor, file, known ? std::string(entry->second) : std::string()});
     }
