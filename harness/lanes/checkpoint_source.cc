@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "harness/model/delta.h"
+#include "kernels/core/convert.h"
 #include "kernels/core/error.h"
 
 namespace mg {
@@ -47,12 +48,12 @@ struct CheckpointSource::Builder {
 
   void attach_delta(const AttachedDelta& attached, std::int64_t layer, LowRank& delta) {
     const AdapterModule& module = *attached.module;
-    if (module.kind == LowRankKind::kConv || attached.expert_count > 0) {
+    if (module.kind == LowRankKind::kConv) {
       throw Error({.code = "adapter.unsupported",
                    .what = "this kind of adapter part has no forward pass yet",
                    .where = module.raw_name,
-                   .expected = "a low-rank pair on a linear layer or an embedding",
-                   .actual = "a pair on a convolution or on fused experts",
+                   .expected = "a low-rank pair on a linear layer, an embedding or fused experts",
+                   .actual = "a pair on a convolution",
                    .hint = "`mergegauge audit` checks the merged weights without a forward pass"});
     }
     delta.a = module.a;
@@ -89,8 +90,65 @@ struct CheckpointSource::Builder {
       linear.bias = view(find(bias, layer));
     }
     if (const AttachedDelta* delta = delta_on(*tensor->stored, LowRankKind::kLinear)) {
-      attach_delta(*delta, layer, linear.delta);
+      if (delta->expert >= 0) {
+        attach_expert(*delta, delta->expert, delta->first_row, linear);
+      } else {
+        attach_delta(*delta, layer, linear.delta);
+      }
     }
+  }
+
+  /// The part of a pair on fused experts (target_parameters) that belongs to one matrix [M, K] of
+  /// one expert, whose D are rows [first_row, first_row + M) of B_e * A_e, or of its transpose. A_e
+  /// and B_e are copied out of A's rows and B's columns: B's columns of one expert are E apart
+  /// (PEFT's ParamWrapper).
+  void attach_expert(const AttachedDelta& attached, std::int64_t expert, std::int64_t first_row,
+                     Linear& linear) {
+    const AdapterModule& module = *attached.module;
+    const std::int64_t experts = attached.expert_count;
+    const std::int64_t rank = module.a.dim(0) / experts;  // R
+    const std::int64_t outputs = linear.weight.outputs();
+    const std::int64_t inputs = linear.weight.inputs();
+    const std::vector<float> a = widened(module.a);  // [E * R, dA]
+    const std::vector<float> b = widened(module.b);  // [dB, R * E]
+    const std::int64_t a_cols = module.a.dim(1);
+    const std::int64_t b_cols = module.b.dim(1);
+    const auto a_at = [&](std::int64_t r, std::int64_t i) {
+      return a[static_cast<std::size_t>((expert * rank + r) * a_cols + i)];
+    };
+    const auto b_at = [&](std::int64_t i, std::int64_t r) {
+      return b[static_cast<std::size_t>(i * b_cols + expert + r * experts)];
+    };
+    std::vector<float> left;   // [R, K]
+    std::vector<float> right;  // [M, R]
+    for (std::int64_t r = 0; r < rank; ++r) {
+      for (std::int64_t k = 0; k < inputs; ++k) {
+        left.push_back(attached.transposed ? b_at(k, r) : a_at(r, k));
+      }
+    }
+    for (std::int64_t m = first_row; m < first_row + outputs; ++m) {
+      for (std::int64_t r = 0; r < rank; ++r) {
+        right.push_back(attached.transposed ? a_at(r, m) : b_at(m, r));
+      }
+    }
+    linear.delta.a = keep(std::move(left), {rank, inputs});
+    linear.delta.b = keep(std::move(right), {outputs, rank});
+    linear.delta.scale = module.scale;
+  }
+
+  static std::vector<float> widened(const TensorView& view) {
+    std::vector<float> values(static_cast<std::size_t>(view.elements()));
+    widen_to_float(view.dtype, view.data, view.elements(), values.data());
+    return values;
+  }
+
+  TensorView keep(std::vector<float> values, Shape shape) {
+    source.computed_.push_back(std::make_unique<std::vector<float>>(std::move(values)));
+    const std::vector<float>& kept = *source.computed_.back();
+    return {.dtype = DType::kF32,
+            .shape = std::move(shape),
+            .data = reinterpret_cast<const std::byte*>(kept.data()),
+            .bytes = kept.size() * sizeof(float)};
   }
 
   void fill_layer(std::int64_t l, LayerWeights& layer) {
@@ -126,13 +184,22 @@ struct CheckpointSource::Builder {
 
   /// One expert of the tensors that hold all of a layer: [E, 2M, H] with the gate first, and [E, H,
   /// M].
-  void fill_packed(ExpertWeights& expert, std::int64_t l, std::int64_t e) const {
-    const TensorView gate_up = view(find(Role::kExpertsGateUpProj, l));
+  void fill_packed(ExpertWeights& expert, std::int64_t l, std::int64_t e) {
+    const ResolvedTensor* gate_up_tensor = find(Role::kExpertsGateUpProj, l);
+    const ResolvedTensor* down_tensor = find(Role::kExpertsDownProj, l);
+    const TensorView gate_up = view(gate_up_tensor);
     const std::int64_t inner = gate_up.dim(1) / 2;
     expert.gate.weight.values = rows_of_matrix(gate_up, e, 0, inner);
     expert.up.weight.values = rows_of_matrix(gate_up, e, inner, inner);
-    const TensorView down = view(find(Role::kExpertsDownProj, l));
+    const TensorView down = view(down_tensor);
     expert.down.weight.values = rows_of_matrix(down, e, 0, down.dim(1));
+    if (const AttachedDelta* delta = delta_on(*gate_up_tensor->stored, LowRankKind::kLinear)) {
+      attach_expert(*delta, e, 0, expert.gate);
+      attach_expert(*delta, e, inner, expert.up);
+    }
+    if (const AttachedDelta* delta = delta_on(*down_tensor->stored, LowRankKind::kLinear)) {
+      attach_expert(*delta, e, 0, expert.down);
+    }
   }
 
   /// Rows [begin, begin + count) of matrix `index` of a stack [E, rows, cols].

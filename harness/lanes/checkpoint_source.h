@@ -3,6 +3,7 @@
 // adapter.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "harness/io/adapter.h"
@@ -44,6 +45,8 @@ class CheckpointSource final : public WeightSource {
   std::vector<std::vector<const StoredTensor*>>
       stored_;  // by layer: what to read ahead and release
   std::vector<PendingDora> pending_;
+  std::vector<std::unique_ptr<std::vector<float>>>
+      computed_;  // experts' pairs, copied out of fused ones
 };
 
 }  // namespace mg
