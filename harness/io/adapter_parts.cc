@@ -151,8 +151,9 @@ void Collector::put(std::optional<Named>& slot, Named named) {
 
 // What makes a tensor useless whatever the config says; false with a problem.
 bool Collector::check_tensor(const SafetensorsRecord& record, AdapterPart part) {
-  if (part == AdapterPart::kUnrecognised) {
-    return true;
+  if (part == AdapterPart::kUnrecognised || part == AdapterPart::kWrapped ||
+      part == AdapterPart::kOriginal) {
+    return true;  // a copy of the base's may be whatever the base is, quantised for one
   }
   if (element_count(record.shape).value_or(0) == 0) {
     problem("empty-tensor", "a tensor of the adapter is empty", record.name, "at least one element",
@@ -161,7 +162,8 @@ bool Collector::check_tensor(const SafetensorsRecord& record, AdapterPart part) 
             "gathered");
     return false;
   }
-  if (!is_float(record.dtype)) {
+  // A module saved whole may hold integer buffers.
+  if (part != AdapterPart::kReplacement && !is_float(record.dtype)) {
     problem("dtype", "a tensor of the adapter is not floating point", record.name,
             "F32, BF16 or F16", std::string(dtype_name(record.dtype)),
             "save the adapter without quantising it");
@@ -206,8 +208,8 @@ void Collector::add_replacement(const AdapterName& name, Named named) {
   const std::size_t dot = name.module.rfind('.');
   const std::string_view parameter = std::string_view(name.module).substr(dot + 1);
   const std::string_view module = std::string_view(name.module).substr(0, dot);
-  const bool known =
-      parameter == "weight" || parameter == "bias" || matcher_.is_saved_whole(module);
+  const bool known = parameter == "weight" || parameter == "bias" ||
+                     name.part == AdapterPart::kWrapped || matcher_.is_saved_whole(module);
   if (!known) {
     parts_.unrecognised.push_back(named.raw);
     return;

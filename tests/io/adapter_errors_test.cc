@@ -395,6 +395,24 @@ TEST_F(AdapterErrors, FeaturesAndUnknownKeysAreListedNotDropped) {
   EXPECT_EQ(config.init_lora_weights, "PiSSA_niter_4");
 }
 
+// PEFT copies the wrapped embedding as it is; on a 4-bit base that is codes and their companions.
+TEST_F(AdapterErrors, CopiesOfAQuantisedBaseAreNoError) {
+  config(R"("r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "modules_to_save": ["norm"])");
+  tensors({a(),
+           b(),
+           {"base_model.model.lm_head.base_layer.weight", {32, 1}, DType::kU8},
+           {"base_model.model.lm_head.base_layer.weight.absmax", {1}},
+           {"base_model.model.norm.num_batches", {}, DType::kI64}});
+  const Adapter adapter = Adapter::open(folder_.path());
+  EXPECT_TRUE(adapter.unrecognised().empty());
+  ASSERT_EQ(adapter.replacements().size(), 3U);
+  EXPECT_TRUE(adapter.replacements()[0].base_copy);
+  EXPECT_EQ(adapter.replacements()[1].name, "lm_head.weight.absmax");
+  EXPECT_TRUE(adapter.replacements()[1].base_copy);
+  EXPECT_EQ(adapter.replacements()[2].name, "norm.num_batches");
+  EXPECT_FALSE(adapter.replacements()[2].base_copy);
+}
+
 TEST_F(AdapterErrors, OldNamesAndNamesWithTheAdaptersName) {
   config(
       R"("r": 8, "lora_alpha": 16, "use_rslora": true, "target_modules": ["q_proj", "embed_tokens"],
