@@ -275,11 +275,13 @@ std::optional<KeyNumber> mer_number(const Report& report, const Comparison& comp
   KeyNumber number;
   number.label = "adapter's effect lost by the merge";
   number.value = format_percent(*comparison.ratios.mer.value);
-  number.detail = detail_of(comparison.ratios.mer.ci95, "share", nullptr);
-  if (gate != nullptr && gate->limit) {
-    number.detail +=
-        fmt::format("{}limit {}", number.detail.empty() ? "" : ", ", format_percent(*gate->limit));
+  // The gate's unit is a ratio; here it reads as a share.
+  std::optional<Verdict> as_share;
+  if (gate != nullptr) {
+    as_share = *gate;
+    as_share->unit = "share";
   }
+  number.detail = detail_of(comparison.ratios.mer.ci95, "share", as_share ? &*as_share : nullptr);
   number.status = status_of(gate);
   return number;
 }
@@ -351,10 +353,13 @@ std::vector<KeyNumber> numbers_of(const Report& report) {
   const bool linted = !report.findings.empty() || report.status == RunStatus::kPass;
   if (numbers.empty() && !report.error && linted) {
     const SeverityCounts findings = count_findings(report);
-    numbers.push_back({"errors", format_count(findings.errors), "",
-                       findings.errors > 0 ? GateStatus::kFail : GateStatus::kPass});
-    numbers.push_back({"warnings", format_count(findings.warnings), "", GateStatus::kNotRun});
-    numbers.push_back({"notes", format_count(findings.notes), "", GateStatus::kNotRun});
+    const auto add = [&numbers](std::int64_t count, std::string_view noun, GateStatus status) {
+      numbers.push_back(
+          {fmt::format("{}{}", noun, count == 1 ? "" : "s"), format_count(count), "", status});
+    };
+    add(findings.errors, "error", findings.errors > 0 ? GateStatus::kFail : GateStatus::kPass);
+    add(findings.warnings, "warning", GateStatus::kNotRun);
+    add(findings.notes, "note", GateStatus::kNotRun);
   }
   std::stable_partition(numbers.begin(), numbers.end(),
                         [](const KeyNumber& number) { return number.status == GateStatus::kFail; });

@@ -188,6 +188,7 @@ void fields(Archive& ar, Record& verdict) {
   ar.required("limit", verdict.limit);
   ar.optional("lower_limit", verdict.lower_limit);
   ar.optional("ci95", verdict.ci95);
+  ar.optional("ci90", verdict.ci90);
   ar.optional("floor", verdict.floor);
   ar.optional("power", verdict.power);
   ar.optional("smallest_margin", verdict.smallest_margin);

@@ -286,6 +286,9 @@ Verdict gate(std::string name, GateStatus status, std::string unit, double value
   v.value = value;
   v.limit = limit;
   v.ci95 = ci95;
+  const double middle = (ci95.lower + ci95.upper) / 2.0;
+  const double half = (ci95.upper - ci95.lower) / 2.0 * 0.84;  // 1.645 / 1.96
+  v.ci90 = Interval{ci95.lower == 0.0 ? 0.0 : middle - half, middle + half};
   v.basis = std::move(basis);
   v.reason = std::move(reason);
   return v;
@@ -303,7 +306,7 @@ std::vector<Verdict> verdicts_of(const Comparison& c, GateStatus status) {
            pass ? "the upper bound lies under the limit" : "the lower bound lies over the limit"));
   v.back().floor = 1.1e-5;
   v.back().power = 0.99;
-  v.push_back(gate("delta_nll", status, "nat/token", nll, 0.002, {nll - 4e-5, nll + 4e-5},
+  v.push_back(gate("nll.delta", status, "nat/token", nll, 0.002, {nll - 4e-5, nll + 4e-5},
                    "equivalence margin for FP16",
                    pass ? "the interval lies inside the margin" : "the interval lies outside"));
   v.back().lower_limit = -0.002;
@@ -311,24 +314,28 @@ std::vector<Verdict> verdicts_of(const Comparison& c, GateStatus status) {
   v.push_back(gate("flips.real", status, "share", flips, 0.001, {flips * 0.8, flips * 1.2 + 5e-4},
                    "0.1 % of the rows", pass ? "no real flip in 3,072 rows" : "over the limit"));
   v.push_back(
-      gate("slope", status, "ratio", *c.ratios.slope.value, 1.02, *c.ratios.slope.ci95, "1 +- 0.02",
+      gate("merge.slope", status, "ratio", *c.ratios.slope.value, 1.02, *c.ratios.slope.ci95,
+           "1 +- 0.02",
            pass ? "the interval lies inside the range" : "the interval lies outside the range"));
   v.back().lower_limit = 0.98;
   v.push_back(
-      gate("mer", status, "ratio", mer, 0.01, *c.ratios.mer.ci95, "1 % of the adapter's effect",
+      gate("merge.error-ratio", status, "ratio", mer, 0.01, *c.ratios.mer.ci95,
+           "1 % of the adapter's effect",
            pass ? "the upper bound lies under the limit" : "the lower bound lies over the limit"));
-  Verdict p99 = gate("kl.p99", GateStatus::kNotRun, "nat", 0.0, 1e-3, {0.0, 0.0}, "1e-3",
-                     "needs 10,000 rows, 3,072 were scored");
+  Verdict p99 = gate("kl.p99", GateStatus::kInconclusive, "nat", 0.0, 1e-3, {0.0, 0.0}, "1e-3",
+                     "a p99 needs 10,000 rows, this run has 3,072");
   p99.blocking = false;
   p99.value.reset();
   p99.ci95.reset();
+  p99.ci90.reset();
   v.push_back(p99);
-  Verdict weights = gate("weights", status, "tensors", pass ? 0.0 : 7.0, 0.0, {0.0, 0.0},
+  Verdict weights = gate("weights.slope", status, "tensors", pass ? 0.0 : 7.0, 0.0, {0.0, 0.0},
                          "every target tensor within c' 1 +- 0.01, rho' 0.1",
                          pass ? "all 210 target tensors hold the adapter once"
                               : "7 of 210 target tensors do not hold the adapter");
   weights.subject = "base+adapter/merged";
   weights.ci95.reset();
+  weights.ci90.reset();
   v.push_back(weights);
   return v;
 }
@@ -446,9 +453,10 @@ Report too_few_prompts() {
   Report r = passing({30, 8});
   r.status = RunStatus::kInconclusive;
   for (Verdict& v : r.verdicts) {
-    if (v.gate == "kl.mean" || v.gate == "delta_nll") {
+    if (v.gate == "kl.mean" || v.gate == "nll.delta") {
       v.status = GateStatus::kInconclusive;
       v.ci95 = v.gate == "kl.mean" ? Interval{4e-7, 2.1e-4} : Interval{-0.0031, 0.0029};
+      v.ci90.reset();
       v.smallest_margin = v.gate == "kl.mean" ? 2.1e-4 : 0.0031;
       v.needs_prompts = 20;
       v.power = 0.41;
@@ -466,10 +474,11 @@ Report adapter_does_nothing() {
   r.comparisons[0].ratios.slope = {};
   r.comparisons[0].ratios.r2 = {};
   for (Verdict& v : r.verdicts) {
-    if (v.gate == "mer" || v.gate == "slope") {
+    if (v.gate == "merge.error-ratio" || v.gate == "merge.slope") {
       v.status = GateStatus::kInvalid;
       v.value.reset();
       v.ci95.reset();
+      v.ci90.reset();
       v.reason = "KL(adapter || base) does not exceed the floor: the adapter does nothing here";
     }
   }
@@ -521,6 +530,7 @@ Report not_finite() {
       v.status = GateStatus::kFail;
       v.value.reset();
       v.ci95.reset();
+      v.ci90.reset();
       v.reason = "3,072 rows of merged are not finite; the first is smoke-00, position 0";
     }
   }
