@@ -31,7 +31,8 @@ bool is_target(const AuditItem& item) {
 
 bool is_compared(const AuditItem& item) {
   return item.kind == ItemKind::kUntouched || item.kind == ItemKind::kReplaced ||
-         item.kind == ItemKind::kReplacedRows || item.kind == ItemKind::kTiedHead;
+         item.kind == ItemKind::kReplacedRows || item.kind == ItemKind::kTiedHead ||
+         item.kind == ItemKind::kUntiedHead;
 }
 
 /// Elements that only their bytes can speak for are compared as bytes.

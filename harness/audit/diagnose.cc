@@ -331,6 +331,13 @@ Diagnosis other_base(const BytesCase& c) {
                                  c.measure.differing, c.measure.elements, size));
 }
 
+bool copies_merged_table(const BytesCase& c) {
+  return std::any_of(c.plan.items.begin(), c.plan.items.end(), [&](const AuditItem& other) {
+    return other.base == c.item.base && other.kind != ItemKind::kUntiedHead &&
+           other.merged != nullptr && same_as(c.item.merged->view, other.merged->view);
+  });
+}
+
 using BytesTest = std::optional<Diagnosis> (*)(const BytesCase&);
 constexpr auto kBytesStories = std::to_array<BytesTest>(
     {constant_bytes, detour_bytes, misplaced_bytes, grid_bytes, few_bytes});
@@ -417,6 +424,15 @@ std::vector<Diagnosis> diagnose_bytes(const BytesCase& c) {
                     fmt::format("differs from the embedding {} although the config ties them",
                                 c.item.base->name));
     d.fix = "set tie_word_embeddings to false at every level of config.json, or drop the tensor";
+    return {std::move(d)};
+  }
+  if (c.item.kind == ItemKind::kUntiedHead && copies_merged_table(c)) {
+    Diagnosis d =
+        bytes_error("audit.tied-one-side", {"F35"},
+                    "is a copy of the merged embedding: the head got the embedding's delta");
+    d.expected = "the base's table, without the delta";
+    d.actual = "merged's own embedding";
+    d.fix = "write the base's table as the head";
     return {std::move(d)};
   }
   for (const BytesTest test : kBytesStories) {

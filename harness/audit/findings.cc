@@ -246,8 +246,8 @@ class Findings {
     for (const AuditItem& item : plan_.items) {
       const std::string canon = canonical_name(item.name);
       const bool table = canon.ends_with("embed_tokens.weight") || canon.ends_with("wte.weight");
-      const bool adapted = item.kind == ItemKind::kTarget || item.kind == ItemKind::kReplaced ||
-                           item.kind == ItemKind::kReplacedRows;
+      // Trained rows belong to both sides: PEFT ties their wrapper as well.
+      const bool adapted = item.kind == ItemKind::kTarget || item.kind == ItemKind::kReplaced;
       if (!table || !adapted || own_head) {
         continue;
       }

@@ -286,12 +286,15 @@ class Planner {
     item.name = tensor.name;
     item.merged = &tensor;
     item.reason = "neither the base nor the adapter has it";
-    const StoredTensor* embedding = find_embedding(merged_);
-    if (canonical_name(tensor.name) == kHead && embedding != nullptr &&
-        embedding->view.shape == tensor.view.shape && find_canonical(base_, kHead) == nullptr) {
-      item.kind = ItemKind::kTiedHead;
-      item.base = embedding;  // merged's own
-      item.start = embedding->view;
+    // A head that the base ties: merged stores its table twice, or has untied the two.
+    const StoredTensor* table = find_embedding(plan_.tied ? merged_ : base_);
+    if (canonical_name(tensor.name) == kHead && table != nullptr &&
+        table->view.shape == tensor.view.shape &&
+        comparable(table->view.dtype, tensor.view.dtype) &&
+        find_canonical(base_, kHead) == nullptr) {
+      item.kind = plan_.tied ? ItemKind::kTiedHead : ItemKind::kUntiedHead;
+      item.base = table;
+      item.start = table->view;
       item.reason.clear();
     }
     plan_.items.push_back(std::move(item));

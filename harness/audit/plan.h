@@ -20,6 +20,7 @@ enum class ItemKind {
   kReplaced,      // the adapter's tensor
   kReplacedRows,  // the adapter's rows in the base's tensor
   kTiedHead,      // a stored copy of merged's own tied embedding
+  kUntiedHead,    // the head of a base that ties it, stored apart: the base's embedding
   kMissing,       // in base or adapter only
   kExcused,       // in base only, and rightly so (a tied head, a buffer that loaders rebuild)
   kExtra,         // in merged only

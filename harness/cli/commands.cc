@@ -7,12 +7,14 @@ void add_audit_command(CLI::App& app, CommandContext& context);
 void add_check_command(CLI::App& app, CommandContext& context);
 void add_compare_command(CLI::App& app, CommandContext& context);
 void add_logits_command(CLI::App& app, CommandContext& context);
+void add_merge_command(CLI::App& app, CommandContext& context);
 
 void add_commands(CLI::App& app, CommandContext& context) {
   add_audit_command(app, context);
   add_check_command(app, context);
   add_compare_command(app, context);
   add_logits_command(app, context);
+  add_merge_command(app, context);
 }
 
 }  // namespace mg

@@ -25,7 +25,7 @@ struct WorldOptions {
   DType base = DType::kF16;
   DType adapter = DType::kF32;
   DType merged = DType::kF16;
-  MergeSteps steps;
+  MergeSteps steps = {};
   double delta_ratio = 0.1;  // |D| / |W|
   std::int64_t rank = 8;
   double alpha = 16;
