@@ -11,7 +11,7 @@ namespace mg {
 namespace {
 
 // Largest finite float: !(|z| <= it) holds for NaN and both infinities.
-constexpr float kLargestFloat = 3.40282346638528859812e+38F;
+inline constexpr float kLargestFloat = 3.40282346638528859812e+38F;
 
 // A new candidate for the top entries.  Equal logits keep the order of arrival, that is, of ids.
 MG_INLINE void insert_top(RowScan& out, float logit, std::int32_t id) {
@@ -53,7 +53,7 @@ MG_INLINE bool any8(B8 mask) {
 
 // A group of eight is looked at one by one only if an entry beats the tenth largest so far or is
 // not finite: both rare.
-void scan(const float* z, std::int64_t V, RowScan& out) {
+inline void scan(const float* z, std::int64_t V, RowScan& out) {
   for (int i = 0; i < kScanTop; ++i) {
     out.top_logit[i] = -__builtin_inff();
     out.top_id[i] = -1;
@@ -92,7 +92,7 @@ MG_INLINE D4 tail_weights(std::int64_t count) {
   return D4{count > 0 ? 1.0 : 0.0, count > 1 ? 1.0 : 0.0, count > 2 ? 1.0 : 0.0, 0.0};
 }
 
-double sum_exp(const float* z, std::int64_t V, double shift) {
+inline double sum_exp(const float* z, std::int64_t V, double shift) {
   D4 sum = splat(0.0);
   std::int64_t v = 0;
   for (; v + 4 <= V; v += 4) {
@@ -205,7 +205,7 @@ MG_INLINE void add_all_groups(const PairSumsInput& in, PairAccumulators& sums) {
   }
 }
 
-void pair(const PairSumsInput& in, PairSums& out) {
+inline void pair(const PairSumsInput& in, PairSums& out) {
   const D4 zero = splat(0.0);
   const D4 first = splat(static_cast<double>(in.subject[0]) - static_cast<double>(in.reference[0]));
   PairAccumulators sums{zero, zero, zero, zero, zero, zero, first, first, zero,
@@ -235,7 +235,7 @@ void pair(const PairSumsInput& in, PairSums& out) {
   out.p_base_y = sum_of(sums.p_base_y);
 }
 
-std::int64_t find_difference(const float* reference, const float* subject, std::int64_t V,
+inline std::int64_t find_difference(const float* reference, const float* subject, std::int64_t V,
                              double value) {
   std::int64_t v = 0;
   while (v + 4 <= V && !any4(load4(subject + v) - load4(reference + v) == splat(value))) {
@@ -249,7 +249,7 @@ std::int64_t find_difference(const float* reference, const float* subject, std::
   return -1;
 }
 
-constexpr RowSums kRowSums{scan, sum_exp, pair, find_difference};
+inline constexpr RowSums kRowSums{scan, sum_exp, pair, find_difference};
 
 }  // namespace
 }  // namespace mg

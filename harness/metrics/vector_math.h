@@ -93,9 +93,9 @@ MG_INLINE double min_of(D4 v) {
 /// x = n ln 2 + r with |r| <= 0.3466; Taylor to r^13 leaves 0.3466^14 / 14! = 4e-18.
 MG_INLINE D4 exp4(D4 argument) {
   const D4 x = max4(argument, splat(-708.0));
-  const D4 kRound = splat(6755399441055744.0);  // 1.5 * 2^52: adding it rounds to an integer
-  const D4 shifted = fma4(x, splat(1.4426950408889634074), kRound);
-  const D4 n = shifted - kRound;
+  const D4 rounder = splat(6755399441055744.0);  // 1.5 * 2^52: adding it rounds to an integer
+  const D4 shifted = fma4(x, splat(1.4426950408889634074), rounder);
+  const D4 n = shifted - rounder;
   // ln 2 in two parts; the upper one has 21 trailing zero bits, so that n times it is exact.
   D4 r = fma4(n, splat(-6.93147180369123816490e-01), x);
   r = fma4(n, splat(-1.90821492927058770002e-10), r);
