@@ -79,11 +79,4 @@ double rule_of_three_bound(double n) {
   return n > 0.0 ? std::min(1.0, 3.0 / n) : 1.0;
 }
 
-double effective_rows(double rows, double se_clustered, double se_iid) {
-  if (!(se_iid > 0.0) || !(se_clustered > se_iid)) {
-    return rows;
-  }
-  return rows * (se_iid / se_clustered) * (se_iid / se_clustered);
-}
-
 }  // namespace mg

@@ -41,7 +41,4 @@ std::optional<std::int64_t> prompts_for_bound(double se, std::int64_t clusters, 
 /// No event in n (effective) trials: upper 95 % bound of its probability.
 double rule_of_three_bound(double n);
 
-/// Effective sample size of clustered rows: n / deff, deff = (se / se_iid)^2; never above n.
-double effective_rows(double rows, double se_clustered, double se_iid);
-
 }  // namespace mg

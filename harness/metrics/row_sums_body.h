@@ -236,7 +236,7 @@ inline void pair(const PairSumsInput& in, PairSums& out) {
 }
 
 inline std::int64_t find_difference(const float* reference, const float* subject, std::int64_t V,
-                             double value) {
+                                    double value) {
   std::int64_t v = 0;
   while (v + 4 <= V && !any4(load4(subject + v) - load4(reference + v) == splat(value))) {
     v += 4;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "harness/metrics/distributions.h"
+#include "harness/metrics/equivalence.h"
 #include "harness/metrics/quantile.h"
 #include "harness/metrics/random.h"
 #include "kernels/core/error.h"
@@ -62,7 +63,7 @@ Interval t_interval(double value, double se, double degrees, double level, Sign 
 // A share that never varied: no event in `rows`, so the upper 95 % bound of the event's share is 3
 // / rows.
 void rule_of_three(Estimate& estimate, double rows) {
-  const double width = std::min(1.0, 3.0 / rows);
+  const double width = rule_of_three_bound(rows);
   const bool at_one = estimate.value >= 0.5;
   const Interval interval = at_one ? Interval{1.0 - width, 1.0} : Interval{0.0, width};
   estimate.ci95 = interval;

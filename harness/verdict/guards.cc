@@ -160,7 +160,8 @@ Finding not_merged(const JudgeInputs& inputs, double distance) {
   return finding;
 }
 
-void check_merged(const JudgeInputs& inputs, const MetricSummary& distance, GuardResult& out) {
+void check_merged(const JudgeInputs& inputs, double effect, const MetricSummary& distance,
+                  GuardResult& out) {
   const double floor = floor_of(inputs);
   Verdict verdict = guard("guard.merged-differs-from-base", *inputs.total, GateStatus::kPass);
   verdict.subject = "base/" + inputs.total->subject;
@@ -173,9 +174,17 @@ void check_merged(const JudgeInputs& inputs, const MetricSummary& distance, Guar
   verdict.reason = "the subject is not the base";
   if (!(distance.mean && *distance.mean > floor)) {
     verdict.status = GateStatus::kInvalid;
-    verdict.reason = "the subject cannot be told from the base: nothing was merged (F07)";
-    out.all_invalid = "the subject is the base";
-    out.judgement.findings.push_back(not_merged(inputs, distance.mean.value_or(0.0)));
+    // KL grows with the square of what was merged: 0.1 of the effect is a third of the adapter.  An
+    // effect near the floor may lie below it after a right merge; that is no proof of a missing
+    // one.
+    if (distance.mean && *distance.mean <= 0.1 * effect) {
+      verdict.reason = "the subject cannot be told from the base: nothing was merged (F07)";
+      out.judgement.findings.push_back(not_merged(inputs, *distance.mean));
+    } else {
+      verdict.reason =
+          "the adapter's effect is too near the noise to tell the subject from the base";
+    }
+    out.all_invalid = "the subject cannot be told from the base";
   }
   out.judgement.verdicts.push_back(std::move(verdict));
 }
@@ -191,7 +200,7 @@ GuardResult check_guards(const JudgeInputs& inputs) {
   const MetricSummary* distance = find_metric(inputs.total->metrics, "kl_base_subject");
   if (effect != nullptr && effect->count > 0 && check_effect(inputs, *effect, out) &&
       distance != nullptr && distance->count > 0) {
-    check_merged(inputs, *distance, out);
+    check_merged(inputs, effect->mean.value_or(0.0), *distance, out);
   }
   return out;
 }

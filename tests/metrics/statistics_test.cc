@@ -331,12 +331,10 @@ TEST(PromptsNeeded, FollowsItsFormulas) {
             std::nullopt);  // no sample tells equals apart
 }
 
-TEST(RuleOfThree, AndEffectiveRows) {
+TEST(RuleOfThree, IsThreeOverN) {
   EXPECT_DOUBLE_EQ(rule_of_three_bound(300), 0.01);
   EXPECT_DOUBLE_EQ(rule_of_three_bound(2), 1.0);
   EXPECT_DOUBLE_EQ(rule_of_three_bound(0), 1.0);
-  EXPECT_DOUBLE_EQ(effective_rows(1000, 0.02, 0.01), 250);
-  EXPECT_DOUBLE_EQ(effective_rows(1000, 0.005, 0.01), 1000);
 }
 
 }  // namespace

@@ -149,6 +149,20 @@ TEST(Judge, ASmallAdapterDoesNotHideAHalfMergedCheckpoint) {
   EXPECT_EQ(run.status, RunStatus::kFail);
 }
 
+// A right merge of a weak adapter, attenuated by rounding, may come to lie below the floor: no F07
+// for that.
+TEST(Judge, AnEffectNearTheFloorIsNoProofOfAMissingMerge) {
+  const SyntheticSuite suite(30, 60, 40, 2, 0.007F);
+  Judged run = prepare(suite, merge(suite, 0.9F));
+  const double effect = *find_metric(run.total.metrics, "kl_base")->mean;
+  run.inputs.floor = measured_floor(0.9 * effect);
+  judge_run(run, "bf16");
+  EXPECT_EQ(run.verdict("guard.effect").status, GateStatus::kPass);
+  EXPECT_EQ(run.verdict("guard.merged-differs-from-base").status, GateStatus::kInvalid);
+  EXPECT_FALSE(run.rules().contains("compare.not-merged"));
+  EXPECT_EQ(run.status, RunStatus::kInvalid);
+}
+
 TEST(Judge, TheSlopeNamesTheLikelyCause) {
   const SyntheticSuite suite;
   const auto reason = [&](float share) {
