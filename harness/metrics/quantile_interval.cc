@@ -61,6 +61,7 @@ std::optional<Interval> quantile_interval(std::span<const double> values,
   MG_CHECK(values.size() == cluster.size(), "every row has its cluster");
   std::vector<std::int64_t> sizes(static_cast<std::size_t>(clusters), 0);
   for (const std::int32_t c : cluster) {
+    MG_CHECK(c >= 0 && c < clusters, "a row's cluster is one of those counted");
     ++sizes[static_cast<std::size_t>(c)];
   }
   if (clusters < kBootstrapClusters || values.empty()) {

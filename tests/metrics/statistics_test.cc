@@ -11,6 +11,7 @@
 #include "harness/metrics/equivalence.h"
 #include "harness/metrics/quantile.h"
 #include "harness/metrics/random.h"
+#include "kernels/core/error.h"
 
 namespace mg {
 namespace {
@@ -267,6 +268,10 @@ TEST(QuantileInterval, CoversAndShrinks) {
   // quantile of 4000 points is itself an estimate.
   EXPECT_NEAR(value - interval->lower, 1.96 * 0.0047, 0.0035);
   EXPECT_NEAR(interval->upper - value, 1.96 * 0.0047, 0.0035);
+  EXPECT_THROW(quantile_interval(values, cluster, 19, 0.9, 0.95, {2000, 1}, pool), Error);
+  for (std::int32_t& c : cluster) {
+    c %= 19;  // one prompt fewer than the bootstrap wants
+  }
   EXPECT_EQ(quantile_interval(values, cluster, 19, 0.9, 0.95, {2000, 1}, pool), std::nullopt);
 }
 
