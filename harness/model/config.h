@@ -55,10 +55,13 @@ struct VisionConfig {
   std::int64_t temporal_patch_size = 0;
   std::int64_t spatial_merge_size = 0;
   Activation activation = Activation::kQuickGelu;
+  double rope_theta = 10000.0;
   std::int64_t image_token_id = -1;
   std::int64_t video_token_id = -1;
   std::int64_t vision_start_token_id = -1;
   std::int64_t vision_end_token_id = -1;
+
+  bool operator==(const VisionConfig&) const = default;
 };
 
 struct LayerConfig {
@@ -67,6 +70,8 @@ struct LayerConfig {
   int rope = 0;          // index into ModelConfig::ropes
   bool use_rope = true;  // NoPE layers have none
   bool moe = false;
+
+  bool operator==(const LayerConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -122,6 +127,8 @@ struct ModelConfig {
   std::vector<std::string>
       unknown_keys;  // with a value that says something: a computation may be missing
   std::vector<std::string> neutral_keys;  // null, false, 0 or empty: a note
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Rounds Gemma's sqrt(H) the way an embedding of this dtype does.

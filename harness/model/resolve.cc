@@ -13,7 +13,7 @@ namespace {
 
 // A config can ask for more tensors than any file holds; stop before the list itself is the
 // problem.
-constexpr std::size_t kMostTensors = 4'000'000;
+constexpr std::int64_t kMostTensors = 1'000'000;
 
 std::uint64_t role_key(Role role, std::int64_t layer, std::int64_t expert) {
   return (static_cast<std::uint64_t>(role) << 56U) ^
@@ -38,6 +38,7 @@ class Expectation {
   Expectation(const ArchSpec& arch, const ModelConfig& config) : arch_(arch), config_(config) {}
 
   std::vector<ResolvedTensor> list() {
+    check_count();
     for (const TensorRule& rule : arch_.rules) {
       if (!has_hole(rule, "{l}") && !has_hole(rule, "{v}")) {
         add(rule, -1);
@@ -62,6 +63,26 @@ class Expectation {
   }
 
  private:
+  void check_count() const {
+    std::int64_t count = 0;
+    for (const TensorRule& rule : arch_.rules) {
+      const std::int64_t times = has_hole(rule, "{l}") ? config_.num_hidden_layers
+                                 : has_hole(rule, "{v}")
+                                     ? config_.vision.value_or(VisionConfig{}).depth
+                                     : 1;
+      // Layers and experts are at most 4096 each, vision blocks at most 2^28: no overflow.
+      count += times * (has_hole(rule, "{e}") ? config_.num_experts : 1);
+    }
+    if (count > kMostTensors) {
+      throw Error({.code = "config.out-of-range",
+                   .what = "the config asks for more tensors than any checkpoint has",
+                   .where = "config.json",
+                   .expected = "at most " + std::to_string(kMostTensors) + " tensors",
+                   .actual = std::to_string(count),
+                   .hint = "take config.json from the base model"});
+    }
+  }
+
   void add(const TensorRule& rule, std::int64_t layer) {
     if (rule.present != nullptr && !rule.present(config_, layer)) {
       return;
@@ -69,15 +90,6 @@ class Expectation {
     const std::string name = fill(fill(rule.name, "{l}", layer), "{v}", layer);
     const std::int64_t experts = has_hole(rule, "{e}") ? config_.num_experts : 1;
     for (std::int64_t e = 0; e < experts; ++e) {
-      if (tensors_.size() >= kMostTensors) {
-        throw Error({.code = "config.out-of-range",
-                     .what = "the config asks for more tensors than any checkpoint has",
-                     .where = "config.json",
-                     .expected = "at most " + std::to_string(kMostTensors) + " tensors",
-                     .actual = std::to_string(config_.num_hidden_layers) + " layers of " +
-                               std::to_string(config_.num_experts) + " experts",
-                     .hint = "take config.json from the base model"});
-      }
       ResolvedTensor& tensor = tensors_.emplace_back();
       tensor.rule = &rule;
       tensor.layer = layer;

@@ -44,7 +44,8 @@ ScratchTensors read_header(const fs::path& path) {
   std::string text(length, ' ');
   file.read(text.data(), static_cast<std::streamsize>(length));
   ScratchTensors tensors;
-  for (const auto& [name, record] : nlohmann::json::parse(text).items()) {
+  const nlohmann::json header = nlohmann::json::parse(text);
+  for (const auto& [name, record] : header.items()) {
     if (name != "__metadata__") {
       tensors[name] = {.dtype = record.at("dtype"), .shape = record.at("shape").get<Shape>()};
     }

@@ -33,6 +33,9 @@ constexpr std::array kRules = std::to_array<TensorRule>({
     {Role::kLmHead, "lm_head.weight", "V, H", Layout::kLinear, is_tied, /*optional=*/true},
 });
 
+// The first conversions of Llama 1 carry the length under another name, which no class reads.
+constexpr std::array kInert = std::to_array<std::string_view>({"max_sequence_length"});
+
 ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   ConfigFile file(json, name);
   ModelConfig config = read_common(file, {.max_position_embeddings = 2048});
@@ -42,7 +45,7 @@ ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   config.mlp_bias = file.text().boolean_or("mlp_bias", false);
   apply_layer_types(file.text(), config, std::nullopt, nullptr, 0);
   config.ropes = {read_rope(file.text(), config, {})};
-  file.finish(config, {});
+  file.finish(config, kInert);
   return config;
 }
 

@@ -23,8 +23,10 @@ constexpr std::array kRules = std::to_array<TensorRule>({
     {Role::kLmHead, "lm_head.weight", "V, H", Layout::kLinear, is_tied, /*optional=*/true},
 });
 
-// The length before longrope says nothing of a model without longrope.
-constexpr std::array kInert = std::to_array<std::string_view>({"original_max_position_embeddings"});
+// The length before longrope says nothing of a model without longrope; Phi-4 mini's files carry two
+// keys of its makers' own code, which the class does not read.
+constexpr std::array kInert = std::to_array<std::string_view>(
+    {"full_attn_mod", "interpolate_factor", "original_max_position_embeddings"});
 
 ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   ConfigFile file(json, name);

@@ -1,6 +1,8 @@
 // Qwen2-VL: Qwen2's text model with positions in three axes (M-RoPE) and a vision tower.
 // transformers: models/qwen2_vl/configuration_qwen2_vl.py, modeling_qwen2_vl.py.  Names are those
 // of the Hub's files (model.layers, visual.); newer generations are mapped to them (names.h).
+#include <algorithm>
+
 #include "harness/model/arch/archs.h"
 
 namespace mg {
@@ -72,6 +74,14 @@ VisionConfig read_vision(ConfigReader& root, ConfigReader& vision) {
     vision.fail_unsupported("num_heads",
                             "a divisor of embed_dim = " + std::to_string(out.embed_dim),
                             "take the value from the base model's config.json");
+  }
+  if (std::optional<ConfigReader> rope = vision.object("rope_parameters")) {
+    out.rope_theta = rope->number_or("rope_theta", 10000.0);
+    constexpr std::array<std::string_view, 2> kTypes = {"axial", "default"};
+    const std::string type = rope->text("rope_type").value_or("axial");
+    if (std::find(kTypes.begin(), kTypes.end(), type) == kTypes.end()) {
+      rope->fail_unknown("rope_type", type, kTypes);
+    }
   }
   out.image_token_id = root.integer("image_token_id").value_or(151655);
   out.video_token_id = root.integer("video_token_id").value_or(151656);
