@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "harness/cli/terminal.h"
@@ -18,5 +19,9 @@ struct CommandContext {
 
 /// Adds every command.
 void add_commands(CLI::App& app, CommandContext& context);
+
+/// Writes JSON with two spaces of indentation and a final newline to a file, or to standard output
+/// for "-".  Throws Error "output.cannot-write".
+void write_json(const nlohmann::ordered_json& json, const std::string& path);
 
 }  // namespace mg

@@ -2,17 +2,19 @@
 
 namespace mg {
 
-// One line a command; each lives in its own file.
-void add_audit_command(CLI::App& app, CommandContext& context);
+// One line a command; each lives in its own file.  The order is that of the help.
 void add_check_command(CLI::App& app, CommandContext& context);
+void add_audit_command(CLI::App& app, CommandContext& context);
 void add_compare_command(CLI::App& app, CommandContext& context);
+void add_inspect_command(CLI::App& app, CommandContext& context);
 void add_logits_command(CLI::App& app, CommandContext& context);
 void add_merge_command(CLI::App& app, CommandContext& context);
 
 void add_commands(CLI::App& app, CommandContext& context) {
-  add_audit_command(app, context);
   add_check_command(app, context);
+  add_audit_command(app, context);
   add_compare_command(app, context);
+  add_inspect_command(app, context);
   add_logits_command(app, context);
   add_merge_command(app, context);
 }
