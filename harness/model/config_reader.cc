@@ -1,6 +1,7 @@
 #include "harness/model/config_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -10,8 +11,6 @@ namespace mg {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::int64_t kLargestDimension = std::int64_t{1} << 28;
 
 // A value as it may stand in a one-line message.
 std::string shown(const json& value) {
@@ -163,30 +162,41 @@ const json* ConfigReader::require(std::string_view key) {
   return value;
 }
 
-std::int64_t ConfigReader::dimension(std::string_view key) {
+std::int64_t ConfigReader::dimension(std::string_view key, std::int64_t most) {
   const json* value = require(key);
   if (!value->is_number_integer()) {
     fail_type(key, "an integer");
   }
   // Unsigned values beyond int64 wrap to negative ones and are out of range either way.
   const auto number = value->get<std::int64_t>();
-  if (number < 1 || number > kLargestDimension) {
+  if (number < 1 || number > most) {
     throw Error({.code = "config.out-of-range",
                  .what = "\"" + std::string(key) + "\" is out of range",
                  .where = where(key),
-                 .expected = "1 to " + std::to_string(kLargestDimension),
+                 .expected = "1 to " + std::to_string(most),
                  .actual = shown(*value),
                  .hint = "take the value from the base model's config.json"});
   }
   return number;
 }
 
-std::int64_t ConfigReader::dimension_or(std::string_view key, std::int64_t fallback) {
+std::int64_t ConfigReader::dimension_or(std::string_view key, std::int64_t fallback,
+                                        std::int64_t most) {
   if (!has_value(key)) {
     consume(key);
     return fallback;
   }
-  return dimension(key);
+  return dimension(key, most);
+}
+
+double ConfigReader::positive_or(std::string_view key, double fallback, bool zero_too) {
+  const double value = number_or(key, fallback);
+  const bool right = std::isfinite(value) && (value > 0.0 || (zero_too && value == 0.0));
+  if (!right) {
+    fail_unsupported(key, zero_too ? "zero or a positive number" : "a positive number",
+                     "take the value from the base model's config.json");
+  }
+  return value;
 }
 
 std::optional<std::int64_t> ConfigReader::integer(std::string_view key) {

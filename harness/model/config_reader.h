@@ -29,10 +29,12 @@ class ConfigReader {
   const nlohmann::json* find(std::string_view key);
   void consume(std::string_view key) { consumed_.emplace(key); }
 
-  /// A size: an integer in [1, 2^28], so that sums of products of three of them fit in 63 bits.
-  /// Throws Error "config.missing-key", "config.wrong-type", "config.out-of-range".
-  std::int64_t dimension(std::string_view key);
-  std::int64_t dimension_or(std::string_view key, std::int64_t fallback);
+  /// A size: an integer in [1, most].  The default bound keeps sums of products of two sizes within
+  /// 63 bits.  Throws Error "config.missing-key", "config.wrong-type", "config.out-of-range".
+  std::int64_t dimension(std::string_view key, std::int64_t most = kLargestDimension);
+  std::int64_t dimension_or(std::string_view key, std::int64_t fallback,
+                            std::int64_t most = kLargestDimension);
+  static constexpr std::int64_t kLargestDimension = std::int64_t{1} << 28;
 
   // Null reads as absent.  Throw Error "config.wrong-type".
   std::optional<std::int64_t> integer(std::string_view key);
@@ -43,6 +45,9 @@ class ConfigReader {
   std::optional<std::vector<std::int64_t>> integers(std::string_view key);
   std::optional<std::vector<std::string>> texts(std::string_view key);
   double number_or(std::string_view key, double fallback) { return number(key).value_or(fallback); }
+  /// A finite number above zero (or zero, with `zero_too`).  Throws as number() and Error
+  /// "config.unsupported".
+  double positive_or(std::string_view key, double fallback, bool zero_too = false);
   bool boolean_or(std::string_view key, bool fallback) { return boolean(key).value_or(fallback); }
   /// A reader of the object under `key`; nothing when it is absent or null.
   std::optional<ConfigReader> object(std::string_view key);

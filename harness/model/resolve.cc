@@ -70,7 +70,7 @@ class Expectation {
                                  : has_hole(rule, "{v}")
                                      ? config_.vision.value_or(VisionConfig{}).depth
                                      : 1;
-      // Layers and experts are at most 4096 each, vision blocks at most 2^28: no overflow.
+      // Layers, experts and blocks are at most 4096 each: no overflow.
       count += times * (has_hole(rule, "{e}") ? config_.num_experts : 1);
     }
     if (count > kMostTensors) {

@@ -229,6 +229,10 @@ RopeConfig read_one(ConfigReader& text, ConfigReader& rope, double theta, double
   }
   out.kind = rope_kind(rope, rules);
   read_kind(text, rope, config, rules, out);
+  if (!(out.attention_factor > 0.0) || !std::isfinite(out.attention_factor)) {
+    rope.fail_unsupported("attention_factor", "a positive number, given or derived",
+                          "take the rope keys from the base model's config.json");
+  }
   return out;
 }
 

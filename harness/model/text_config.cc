@@ -19,6 +19,7 @@ constexpr std::int64_t kMostLayers = 4096;
 // generation settings that transformers 4 kept in config.json, and settings of how outputs are
 // returned.
 constexpr std::array kInert = std::to_array<std::string_view>({
+    "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
     "_name_or_path",
@@ -42,13 +43,16 @@ constexpr std::array kInert = std::to_array<std::string_view>({
     "finetuning_task",
     "forced_bos_token_id",
     "forced_eos_token_id",
+    "gradient_checkpointing",
     "hidden_dropout",
     "id2label",
     "initializer_range",
+    "is_decoder",
     "label2id",
     "length_penalty",
     "max_length",
     "min_length",
+    "name_or_path",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
@@ -73,6 +77,7 @@ constexpr std::array kInert = std::to_array<std::string_view>({
     "temperature",
     "tf_legacy_loss",
     "tokenizer_class",
+    "transformers.js_config",
     "top_k",
     "top_p",
     "torchscript",
@@ -221,7 +226,7 @@ ModelConfig read_common(ConfigFile& file, const FamilyDefaults& defaults) {
   read_heads(text, config, defaults);
   config.max_position_embeddings =
       text.dimension_or("max_position_embeddings", defaults.max_position_embeddings);
-  config.norm_eps = text.number_or("rms_norm_eps", defaults.rms_norm_eps);
+  config.norm_eps = text.positive_or("rms_norm_eps", defaults.rms_norm_eps, true);
   config.activation = read_activation(text, defaults.activation_key, defaults.activation);
   config.tie_word_embeddings = read_tied(file, defaults.tie_word_embeddings);
   config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));

@@ -10,11 +10,7 @@ void read_gemma(ConfigReader& text, ModelConfig& config) {
   config.post_norms = true;
   config.attention_bias = text.boolean_or("attention_bias", false);
   config.output_bias = config.attention_bias;
-  const double scalar = text.number_or("query_pre_attn_scalar", 256.0);
-  if (!(scalar > 0.0)) {
-    text.fail_unsupported("query_pre_attn_scalar", "a positive number",
-                          "take the value from the base model's config.json");
-  }
+  const double scalar = text.positive_or("query_pre_attn_scalar", 256.0);
   config.attention_scale = 1.0 / std::sqrt(scalar);
   config.embedding_scale =
       embedding_scale_for(config.hidden_size, config.dtype == "bfloat16"  ? DType::kBF16
@@ -28,7 +24,7 @@ double read_softcap(ConfigReader& text, std::string_view key, double absent) {
     text.consume(key);
     return absent;
   }
-  return text.number(key).value_or(0.0);  // null: no cap
+  return text.has_value(key) ? text.positive_or(key, 0.0) : (text.consume(key), 0.0);  // null: none
 }
 
 }  // namespace mg

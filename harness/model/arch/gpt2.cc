@@ -39,8 +39,8 @@ constexpr std::array kBuffers =
 // The summary_* keys belong to a class with another head; upcasting changes the order of
 // operations, not the result.
 constexpr std::array kInert = std::to_array<std::string_view>(
-    {"n_ctx", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout",
-     "summary_proj_to_labels", "summary_type", "summary_use_proj"});
+    {"n_ctx", "output_past", "reorder_and_upcast_attn", "summary_activation",
+     "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"});
 
 ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   ConfigFile file(json, name);
@@ -59,7 +59,7 @@ ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   config.intermediate_size = root.dimension_or("n_inner", 4 * config.hidden_size);
   config.max_position_embeddings = root.dimension_or("n_positions", 1024);
   config.norm = NormKind::kLayerNorm;
-  config.norm_eps = root.number_or("layer_norm_epsilon", 1e-5);
+  config.norm_eps = root.positive_or("layer_norm_epsilon", 1e-5, true);
   config.activation = read_activation(root, "activation_function", "gelu_new");
   config.tie_word_embeddings = read_tied(file, true);
   config.gated_mlp = false;

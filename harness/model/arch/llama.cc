@@ -33,8 +33,10 @@ constexpr std::array kRules = std::to_array<TensorRule>({
     {Role::kLmHead, "lm_head.weight", "V, H", Layout::kLinear, is_tied, /*optional=*/true},
 });
 
-// The first conversions of Llama 1 carry the length under another name, which no class reads.
-constexpr std::array kInert = std::to_array<std::string_view>({"max_sequence_length"});
+// The first conversions of Llama 1 carry the length under another name, SmolLM2's files a mark of
+// their makers' trainer; no class reads either.
+constexpr std::array kInert =
+    std::to_array<std::string_view>({"is_llama_config", "max_sequence_length"});
 
 ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
   ConfigFile file(json, name);

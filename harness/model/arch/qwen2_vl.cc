@@ -60,15 +60,17 @@ constexpr std::array kInert = std::to_array<std::string_view>({"vision_token_id"
 
 VisionConfig read_vision(ConfigReader& root, ConfigReader& vision) {
   VisionConfig out;
-  out.depth = vision.dimension_or("depth", 32);
-  out.embed_dim = vision.dimension_or("embed_dim", 1280);
+  // Bounds that keep the merger's width, a product of three, far within 63 bits.
+  constexpr std::int64_t kMost = 1 << 20;
+  out.depth = vision.dimension_or("depth", 32, 4096);
+  out.embed_dim = vision.dimension_or("embed_dim", 1280, kMost);
   out.hidden_size = vision.dimension_or("hidden_size", 3584);
-  out.num_heads = vision.dimension_or("num_heads", 16);
-  out.mlp_ratio = vision.dimension_or("mlp_ratio", 4);
-  out.in_channels = vision.dimension_or("in_channels", 3);
-  out.patch_size = vision.dimension_or("patch_size", 14);
-  out.temporal_patch_size = vision.dimension_or("temporal_patch_size", 2);
-  out.spatial_merge_size = vision.dimension_or("spatial_merge_size", 2);
+  out.num_heads = vision.dimension_or("num_heads", 16, kMost);
+  out.mlp_ratio = vision.dimension_or("mlp_ratio", 4, kMost);
+  out.in_channels = vision.dimension_or("in_channels", 3, kMost);
+  out.patch_size = vision.dimension_or("patch_size", 14, kMost);
+  out.temporal_patch_size = vision.dimension_or("temporal_patch_size", 2, kMost);
+  out.spatial_merge_size = vision.dimension_or("spatial_merge_size", 2, kMost);
   out.activation = read_activation(vision, "hidden_act", "quick_gelu");
   if (out.embed_dim % out.num_heads != 0) {
     vision.fail_unsupported("num_heads",
