@@ -1,17 +1,19 @@
-// The operations of a transformer's forward pass, as every backend (kernels/reference, cpu, cuda) offers them.
+// The operations of a transformer's forward pass, as every backend (kernels/reference, cpu, cuda)
+// offers them.
 //
-// Not for: what a layer is made of (harness/model/forward.cc) or how files are read.  A backend never sees a
-// file: weights come as TensorViews into host memory, activations live in Buffers that the backend owns.
-// The numeric contract of each operation (accumulator, rounding, error bound) is in kernels/contract; every
-// backend passes the same conformance suite against kernels/reference (tests/kernels/conformance_test.cc).
+// Not for: what a layer is made of (harness/model/forward.cc) or how files are read.  A backend
+// never sees a file: weights come as TensorViews into host memory, activations live in Buffers that
+// the backend owns. The numeric contract of each operation (accumulator, rounding, error bound) is
+// in kernels/contract; every backend passes the same conformance suite against kernels/reference
+// (tests/kernels/conformance_test.cc).
 //
-// Shapes: [rows, cols], T tokens (rows of all prompts and lanes packed), H hidden, N heads, G key/value heads,
-// D head size, V vocabulary, R rank, K inputs and M outputs of a linear map.
+// Shapes: [rows, cols], T tokens (rows of all prompts and lanes packed), H hidden, N heads, G
+// key/value heads, D head size, V vocabulary, R rank, K inputs and M outputs of a linear map.
 // Aliasing: an output may be the same Mat as an input only where the comment says so.
-// Determinism: a row of any output depends on that row's inputs alone, with the same bits for any number of
-// threads and any split of the rows into calls.  The cpu backend keeps this from one row up and for every
-// instruction set; a backend on a library's GEMM keeps it for linear() and low_rank() calls of kMinStableRows rows
-// or more, and below only the contract's bound.
+// Determinism: a row of any output depends on that row's inputs alone, with the same bits for any
+// number of threads and any split of the rows into calls.  The cpu backend keeps this from one row
+// up and for every instruction set; a backend on a library's GEMM keeps it for linear() and
+// low_rank() calls of kMinStableRows rows or more, and below only the contract's bound.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +26,10 @@
 
 namespace mg {
 
-/// How activations are kept (DESIGN.md section 3): FP32, or rounded to FP16 / BF16 after every operation.
+class ThreadPool;
+
+/// How activations are kept (DESIGN.md section 3): FP32, or rounded to FP16 / BF16 after every
+/// operation.
 enum class Arithmetic : std::uint8_t { kExact, kFp16, kBf16 };
 
 enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kQuickGelu, kRelu };
@@ -53,8 +58,8 @@ struct Mat {
   }
 };
 
-/// A stored weight matrix.  `transposed`: [K, M] (Conv1D) instead of [M, K].  Quantised formats become further
-/// members here, decoded by the backend a panel at a time.
+/// A stored weight matrix.  `transposed`: [K, M] (Conv1D) instead of [M, K].  Quantised formats
+/// become further members here, decoded by the backend a panel at a time.
 struct Weight {
   TensorView values;
   bool transposed = false;
@@ -64,8 +69,8 @@ struct Weight {
   std::int64_t inputs() const { return values.dim(transposed ? 0 : 1); }
 };
 
-/// Rows of queries and the rows of keys they may see: a prompt, or one step of it against its cache.
-/// Query i of the segment stands at position k_len - q_len + i of the keys.
+/// Rows of queries and the rows of keys they may see: a prompt, or one step of it against its
+/// cache. Query i of the segment stands at position k_len - q_len + i of the keys.
 struct AttentionSegment {
   std::int64_t q_begin = 0;
   std::int64_t q_len = 0;
@@ -79,13 +84,20 @@ struct AttentionParams {
   std::int64_t head_dim = 0;  // D
   double scale = 0;           // scores are multiplied by it
   double softcap = 0;         // s -> cap * tanh(s / cap); 0: none
-  std::int64_t window = 0;    // a query sees itself and the window-1 keys before it; 0: all before it
-  bool causal = true;         // false: every key of the segment (vision)
+  std::int64_t window = 0;  // a query sees itself and the window-1 keys before it; 0: all before it
+  bool causal = true;       // false: every key of the segment (vision)
 };
 
 struct RoutedExperts {
   std::vector<std::int32_t> expert;  // [T * k], best first
   std::vector<float> weight;         // [T * k]
+};
+
+/// How a backend is made (kernels/registry.h).
+struct BackendOptions {
+  Arithmetic arithmetic = Arithmetic::kExact;
+  ThreadPool* pool = nullptr;  // outlives the backend; required
+  std::string isa;             // "" picks the best; "portable", "avx2", "avx512" pins it
 };
 
 struct BackendInfo {
@@ -100,13 +112,14 @@ class Backend {
   virtual BackendInfo info() const = 0;
   virtual Arithmetic arithmetic() const = 0;
 
-  // Memory ------------------------------------------------------------------------------------------------
+  // Memory
+  // ------------------------------------------------------------------------------------------------
   /// Room for `elements` activations, contents undefined.
   virtual std::unique_ptr<Buffer> allocate(std::int64_t elements) = 0;
   /// values [rows*cols] row-major -> out, rounded to the arithmetic.
   virtual void upload(std::span<const float> values, Mat out) = 0;
-  /// x -> FP32 row-major.  Returns a span into backend memory where that is possible without a copy (x
-  /// contiguous, valid until x is next written), else fills and returns `staging`.
+  /// x -> FP32 row-major.  Returns a span into backend memory where that is possible without a copy
+  /// (x contiguous, valid until x is next written), else fills and returns `staging`.
   virtual std::span<const float> read(Mat x, std::vector<float>& staging) = 0;
   /// out = x; rows and cols equal.
   virtual void copy(Mat x, Mat out) = 0;
@@ -117,12 +130,14 @@ class Backend {
                                 std::span<const float> factors, Mat out) = 0;
   virtual void fill_zero(Mat out) = 0;
 
-  /// Weights soon needed / no longer needed.  A device backend copies ahead into a slot and frees it; views not
-  /// announced are copied when used.  Weights are recognised by the address of their bytes.
+  /// Weights soon needed / no longer needed.  A device backend copies ahead into a slot and frees
+  /// it; views not announced are copied when used.  Weights are recognised by the address of their
+  /// bytes.
   virtual void prefetch(std::span<const Weight> weights) { static_cast<void>(weights); }
   virtual void release(std::span<const Weight> weights) { static_cast<void>(weights); }
 
-  // Embedding ---------------------------------------------------------------------------------------------
+  // Embedding
+  // ---------------------------------------------------------------------------------------------
   /// out[t] = factor * table[ids[t]], table [V, H].  ids are in range (checked by the caller).
   virtual void embed(const TensorView& table, std::span<const std::int32_t> ids, double factor,
                      Mat out) = 0;
@@ -130,7 +145,8 @@ class Backend {
   virtual void low_rank_embed(std::span<const std::int32_t> ids, const TensorView& a,
                               const TensorView& b, double scale, Mat y) = 0;
 
-  // Normalisation -----------------------------------------------------------------------------------------
+  // Normalisation
+  // -----------------------------------------------------------------------------------------
   /// Each row of x is `groups` vectors of cols/groups elements, normalised apart:
   /// out = x / sqrt(mean(x^2) + eps) * (w + weight_offset), w [cols/groups].  out may be x.
   virtual void rms_norm(Mat x, const TensorView& weight, double eps, double weight_offset,
@@ -139,26 +155,31 @@ class Backend {
   virtual void layer_norm(Mat x, const TensorView& weight, const TensorView& bias, double eps,
                           Mat out) = 0;
 
-  // Linear maps -------------------------------------------------------------------------------------------
+  // Linear maps
+  // -------------------------------------------------------------------------------------------
   /// out [T, M] = x [T, K] * W^T + bias (bias empty: none).
   virtual void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) = 0;
-  /// y [T, M] += scale * (x [T, K] * A^T) * B^T, A [R, K], B [M, R].  In fp16 / bf16 arithmetic each product is
-  /// rounded, then scaled, then added, as PEFT and Punica do.
+  /// y [T, M] += scale * (x [T, K] * A^T) * B^T, A [R, K], B [M, R].  In fp16 / bf16 arithmetic
+  /// each product is rounded, then scaled, then added, as PEFT and Punica do.
   virtual void low_rank(Mat x, const TensorView& a, const TensorView& b, double scale, Mat y) = 0;
   /// y[:, c] *= factors[c]: DoRA's magnitude / norm, [M].
   virtual void scale_columns(std::span<const float> factors, Mat y) = 0;
   /// y[:, c] += factor * vector[c], vector [M].
   virtual void add_vector(const TensorView& vector, double factor, Mat y) = 0;
 
-  // Attention ---------------------------------------------------------------------------------------------
-  /// Rotates in place the first `rotary_dim` elements of each of the `heads` vectors of a row, pairing element i
-  /// with i + rotary_dim/2 (transformers' rotate_half).  cos, sin: [T, rotary_dim/2].
+  // Attention
+  // ---------------------------------------------------------------------------------------------
+  /// Rotates in place the first `rotary_dim` elements of each of the `heads` vectors of a row,
+  /// pairing element i with i + rotary_dim/2 (transformers' rotate_half).  cos, sin: [T,
+  /// rotary_dim/2].
   virtual void rope(Mat cos, Mat sin, std::int64_t heads, std::int64_t rotary_dim, Mat x) = 0;
-  /// out [T, N*D] = softmax(softcap(scale * q k^T) + mask) v, per segment; q [T, N*D], k and v [*, G*D].
+  /// out [T, N*D] = softmax(softcap(scale * q k^T) + mask) v, per segment; q [T, N*D], k and v [*,
+  /// G*D].
   virtual void attention(Mat q, Mat k, Mat v, std::span<const AttentionSegment> segments,
                          const AttentionParams& params, Mat out) = 0;
 
-  // Element-wise ------------------------------------------------------------------------------------------
+  // Element-wise
+  // ------------------------------------------------------------------------------------------
   /// y += x
   virtual void add(Mat x, Mat y) = 0;
   /// out = act(gate) * up; out may be gate or up.
@@ -168,9 +189,10 @@ class Backend {
   /// x = cap * tanh(x / cap)
   virtual void softcap(double cap, Mat x) = 0;
 
-  // Mixture of experts ------------------------------------------------------------------------------------
-  /// Softmax over the router's logits [T, E] in FP32, the k largest (ties: lower index first), divided by their
-  /// sum if `normalise` (transformers' Qwen3MoeTopKRouter).
+  // Mixture of experts
+  // ------------------------------------------------------------------------------------
+  /// Softmax over the router's logits [T, E] in FP32, the k largest (ties: lower index first),
+  /// divided by their sum if `normalise` (transformers' Qwen3MoeTopKRouter).
   virtual RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) = 0;
 };
 

@@ -11,13 +11,8 @@
 
 namespace mg {
 
-struct BackendOptions {
-  Arithmetic arithmetic = Arithmetic::kExact;
-  ThreadPool* pool = nullptr;  // outlives the backend; required
-  std::string isa;             // "" picks the best; "portable", "avx2", "avx512" pins it
-};
-
-/// Throws Error "backend.unknown" listing those known, "backend.unavailable" when this machine cannot run it.
+/// Throws Error "backend.unknown" listing those known, "backend.unavailable" when this machine
+/// cannot run it.
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options);
 
 std::vector<std::string> backend_names();

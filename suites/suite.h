@@ -76,7 +76,7 @@ struct ModelLimits {
   std::int64_t max_tokens = 0;            // context length
   std::vector<std::int32_t> special_ids;  // any order; never drawn by a generated suite.  Includes
                                           // the placeholders of images and video
-  std::optional<std::int32_t> bos;  // starts every generated prompt where the model wants one
+  std::optional<std::int32_t> bos;        // starts every generated prompt where the model wants one
 };
 
 /// Throws Error "suite.needs-tokenizer" when a prompt has text or messages and no ids yet.  The one

@@ -1,5 +1,5 @@
 // Tensors that must hold given bytes: untouched by the adapter, or replaced by it, or replaced in
-// some rows. Not for: targets (measure.h).  Tested in tests/audit/compare_test.cc.
+// some rows. Not for: targets (measure.h).  Tested in tests/audit.
 #pragma once
 
 #include <cstdint>

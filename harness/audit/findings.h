@@ -1,5 +1,5 @@
 // From judgements of tensors to findings about the checkpoint: stories grouped, and what only the
-// whole shows. Tested in tests/audit/findings_test.cc.
+// whole shows. Tested in tests/audit.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,5 @@
 // Traces of a coarser grid in stored weights: 4-bit and 8-bit quantisation, a constant
-// (docs/reference/failures.md section 1, "Grid test").  Tested in tests/audit/grids_test.cc.
+// (docs/reference/failures.md section 1, "Grid test").  Tested in tests/audit.
 #pragma once
 
 #include <cstdint>

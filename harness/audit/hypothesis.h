@@ -1,6 +1,6 @@
 // Another delta or another base tried in place of the right one: a transposed product, some of the
 // ranks, another module's pair.  Each is judged on sample rows by the same measure as the right
-// one. Tested in tests/audit/diagnose_test.cc.
+// one. Tested in tests/audit.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Pairs every tensor of merged with what it should hold: by stored name, then by canonical name;
 // says which class it belongs to and what of the adapter reached nothing.  Headers only, no tensor
-// data. Not for: arithmetic (measure.h, compare.h).  Tested in tests/audit/plan_test.cc.
+// data. Not for: arithmetic (measure.h, compare.h).  Tested in tests/audit.
 #pragma once
 
 #include <string>

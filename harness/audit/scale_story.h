@@ -1,5 +1,5 @@
 // Names a wrong multiple k of the adapter's scale (docs/reference/failures.md section 1).
-// Tested in tests/audit/scale_story_test.cc.
+// Tested in tests/audit.
 #pragma once
 
 #include <optional>

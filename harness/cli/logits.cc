@@ -24,8 +24,7 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
   command->add_option("--suite", flags->options.suites, "built-in name, JSONL file or folder")
       ->required();
   command->add_option("--out", flags->options.out, "file to write")->required();
-  command->add_option("--backend", flags->options.backend, "cpu, reference")
-      ->capture_default_str();
+  command->add_option("--backend", flags->options.backend, "cpu, reference")->capture_default_str();
   command->add_option("--isa", flags->options.isa, "pin the instruction set of the cpu backend");
   const std::map<std::string, Arithmetic> kinds{
       {"exact", Arithmetic::kExact}, {"fp16", Arithmetic::kFp16}, {"bf16", Arithmetic::kBf16}};
@@ -42,8 +41,7 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
     LogitsSummary summary;
     {
       ProgressBar bar(context.terminal, "logits");
-      summary =
-          write_logits(flags->options, pool, [&bar](double done) { bar.update(done); });
+      summary = write_logits(flags->options, pool, [&bar](double done) { bar.update(done); });
     }
     fmt::print("{}: {} prompts, {} tokens, vocabulary {} ({}, {}, {} threads)\n",
                flags->options.out.string(), summary.prompts, summary.tokens, summary.vocab_size,

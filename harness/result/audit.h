@@ -38,12 +38,12 @@ struct TensorAudit {
   std::optional<double>
       unchanged_share;  // elements whose delta is not zero but whose value equals the base
   std::int64_t non_finite = 0;
-  // Multiples of the adapter's scale that every element allows under one rounding; set where the two
-  // do not cross.
+  // Multiples of the adapter's scale that every element allows under one rounding; set where the
+  // two do not cross.
   std::optional<double> scale_low;
   std::optional<double> scale_high;
-  // Elements by |merged - re-merge| in units of max(ulp(re-merge), ulp(delta)): 0, <= 1, 2, 4, 8, 16,
-  // 64, more; empty where there is no delta.
+  // Elements by |merged - re-merge| in units of max(ulp(re-merge), ulp(delta)): 0, <= 1, 2, 4, 8,
+  // 16, 64, more; empty where there is no delta.
   std::vector<std::int64_t> ulp_histogram;
   std::optional<double> max_abs;  // largest finite magnitude in merged
   std::int64_t subnormal = 0;     // elements of merged below the dtype's normal range, zeros aside

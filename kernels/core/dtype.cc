@@ -36,13 +36,19 @@ constexpr std::array<Row, 22> kRows{{
     {DType::kC64, "C64", 64},
 }};
 
-const Row& row(DType dtype) { return kRows.at(static_cast<std::size_t>(dtype)); }
+const Row& row(DType dtype) {
+  return kRows.at(static_cast<std::size_t>(dtype));
+}
 
 }  // namespace
 
-std::string_view dtype_name(DType dtype) { return row(dtype).name; }
+std::string_view dtype_name(DType dtype) {
+  return row(dtype).name;
+}
 
-std::int64_t dtype_bits(DType dtype) { return row(dtype).bits; }
+std::int64_t dtype_bits(DType dtype) {
+  return row(dtype).bits;
+}
 
 std::optional<DType> dtype_from_name(std::string_view name) {
   for (const Row& candidate : kRows) {

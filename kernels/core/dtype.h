@@ -18,8 +18,8 @@ enum class DType : std::uint8_t {
   kI32,
   kU64,
   kI64,
-  kF4,       // two elements a byte
-  kF6E2M3,   // four elements in three bytes
+  kF4,      // two elements a byte
+  kF6E2M3,  // four elements in three bytes
   kF6E3M2,
   kF8E4M3,
   kF8E5M2,

@@ -1,5 +1,5 @@
-// The one exception type, thrown at the borders (files, configs, devices) and caught in harness/cli.
-// Not for: regressions of a model (those are Verdicts) or bugs (MG_CHECK).
+// The one exception type, thrown at the borders (files, configs, devices) and caught in
+// harness/cli. Not for: regressions of a model (those are Verdicts) or bugs (MG_CHECK).
 #pragma once
 
 #include <exception>
@@ -17,12 +17,12 @@ enum class ErrorKind {
 
 /// The five parts of every message; empty parts are left out when printed.
 struct ErrorParts {
-  std::string code;      // dotted, stable: "safetensors.header-too-large"
-  std::string what;      // one sentence
-  std::string where;     // file, then key or tensor
+  std::string code;   // dotted, stable: "safetensors.header-too-large"
+  std::string what;   // one sentence
+  std::string where;  // file, then key or tensor
   std::string expected;
   std::string actual;
-  std::string hint;      // what to do
+  std::string hint;  // what to do
 };
 
 class Error final : public std::exception {
@@ -48,9 +48,9 @@ std::string render_error(const ErrorParts& parts);
 }  // namespace mg
 
 /// For what no input can cause; throws an internal Error.
-#define MG_CHECK(condition, message)                                   \
-  do {                                                                 \
-    if (!(condition)) {                                                \
-      ::mg::check_failed(#condition, __FILE__, __LINE__, (message));   \
-    }                                                                  \
+#define MG_CHECK(condition, message)                                 \
+  do {                                                               \
+    if (!(condition)) {                                              \
+      ::mg::check_failed(#condition, __FILE__, __LINE__, (message)); \
+    }                                                                \
   } while (false)

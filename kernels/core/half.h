@@ -1,6 +1,6 @@
-// FP16, BF16 and FP8 scalars by their bit patterns: exact widening, round-to-nearest-even narrowing.
-// Narrowing from double rounds once; going through float first would round twice.
-// Bulk conversion is in convert.h.  Tested over all 65,536 patterns in tests/core/half_test.cc.
+// FP16, BF16 and FP8 scalars by their bit patterns: exact widening, round-to-nearest-even
+// narrowing. Narrowing from double rounds once; going through float first would round twice. Bulk
+// conversion is in convert.h.  Tested over all 65,536 patterns in tests/core/half_test.cc.
 #pragma once
 
 #include <bit>
@@ -31,17 +31,17 @@ inline float half_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (mantissa << 13));
 }
 
-/// Rounds `value` to a binary format with `mantissa_bits` explicit bits and the given exponent range
-/// by nearest-even, and returns the bits.  Shared by the narrowing functions below.
+/// Rounds `value` to a binary format with `mantissa_bits` explicit bits and the given exponent
+/// range by nearest-even, and returns the bits.  Shared by the narrowing functions below.
 template <int kMantissaBits, int kExponentBits>
 inline std::uint16_t narrow_from_double(double value) {
   constexpr int kBias = (1 << (kExponentBits - 1)) - 1;
   constexpr int kMinExponent = 1 - kBias;
   constexpr std::uint16_t kInf =
       static_cast<std::uint16_t>(((1U << kExponentBits) - 1U) << kMantissaBits);
-  const std::uint16_t sign =
-      std::signbit(value) ? static_cast<std::uint16_t>(1U << (kMantissaBits + kExponentBits))
-                          : std::uint16_t{0};
+  const std::uint16_t sign = std::signbit(value)
+                                 ? static_cast<std::uint16_t>(1U << (kMantissaBits + kExponentBits))
+                                 : std::uint16_t{0};
   if (std::isnan(value)) {
     return static_cast<std::uint16_t>(sign | kInf | (1U << (kMantissaBits - 1)));
   }
@@ -73,10 +73,14 @@ inline std::uint16_t narrow_from_double(double value) {
 }
 
 /// Double to FP16 bits, one rounding to nearest even; overflow gives infinity.
-inline std::uint16_t double_to_half(double value) { return narrow_from_double<10, 5>(value); }
+inline std::uint16_t double_to_half(double value) {
+  return narrow_from_double<10, 5>(value);
+}
 
 /// Double to BF16 bits, one rounding to nearest even.
-inline std::uint16_t double_to_bf16(double value) { return narrow_from_double<7, 8>(value); }
+inline std::uint16_t double_to_bf16(double value) {
+  return narrow_from_double<7, 8>(value);
+}
 
 /// Float to BF16 bits, nearest even.
 inline std::uint16_t float_to_bf16(float value) {
@@ -98,7 +102,8 @@ inline std::uint16_t float_to_half(float value) {
   if (magnitude >= 0x477FF000U) {  // 65520 and above round to infinity
     return static_cast<std::uint16_t>(sign | 0x7C00U);
   }
-  if (magnitude < 0x38800000U) {  // below 2^-14: the sum's last bit is worth 2^-24 and rounds for us
+  if (magnitude <
+      0x38800000U) {  // below 2^-14: the sum's last bit is worth 2^-24 and rounds for us
     const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000U));
   }

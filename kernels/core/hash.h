@@ -1,5 +1,6 @@
-// A fast 64-bit fingerprint of activations: to see at a glance, and test, that two runs gave the same bits.
-// Not for: file digests (SHA-256, harness/io/digest.h) or anything an adversary could gain from.
+// A fast 64-bit fingerprint of activations: to see at a glance, and test, that two runs gave the
+// same bits. Not for: file digests (SHA-256, harness/io/digest.h) or anything an adversary could
+// gain from.
 #pragma once
 
 #include <cstddef>

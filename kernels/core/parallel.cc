@@ -101,12 +101,15 @@ ThreadPool::~ThreadPool() {
   }
 }
 
-int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+int ThreadPool::threads() const {
+  return static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::for_chunks(std::int64_t n, std::int64_t grain,
                             const std::function<void(std::int64_t, std::int64_t)>& body) {
   MG_CHECK(grain > 0, "grain is positive");
-  // A nested or concurrent call finds `busy` set and runs on its own thread: same chunks, same bits.
+  // A nested or concurrent call finds `busy` set and runs on its own thread: same chunks, same
+  // bits.
   if (state_->workers.empty() || n <= grain || state_->busy.exchange(true)) {
     for (std::int64_t begin = 0; begin < n; begin += grain) {
       body(begin, std::min(n, begin + grain));

@@ -14,9 +14,9 @@
 #include <memory>
 
 #include "kernels/backend.h"
+#include "kernels/core/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd/table.h"
-#include "kernels/registry.h"
 
 namespace mg::cpu {
 

@@ -27,7 +27,8 @@ class MathTest : public testing::TestWithParam<const char*> {
   const KernelTable* kernels_ = nullptr;
 };
 
-/// One FP32 pattern in 4016, evenly over both signs, subnormals, infinities and NaN: a million of them.
+/// One FP32 pattern in 4016, evenly over both signs, subnormals, infinities and NaN: a million of
+/// them.
 std::vector<float> sampled_floats() {
   std::vector<float> x;
   for (std::uint64_t pattern = 0; pattern < 0x100000000ULL; pattern += 251 * 16) {

@@ -1,5 +1,5 @@
 // Regular expressions with the reference tokenizers library's meaning, run by PCRE2.
-// Not for: PEFT's module patterns (python_regex.h).  Tested in tests/tokenizer/regex_test.cc.
+// Not for: PEFT's module patterns (python_regex.h).  Tested in tests/tokenizer.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Text to token ids and back, as the Hugging Face tokenizers library does it with the same
 // tokenizer.json. Truncation and padding of the file are ignored: transformers switches them off
 // for what is measured here. Not for: chat templates and the settings of tokenizer_config.json
-// (harness/io/chat_template/prompt_tokenizer.h). Tested in tests/tokenizer against recorded results
+// (harness/cli). Tested in tests/tokenizer against recorded results
 // of the reference; tests/tokenizer/reference has the scripts.
 #pragma once
 

@@ -1,6 +1,6 @@
 // UTF-8 and the character classes that the reference tokenizers library asks for outside of
 // expressions. Not for: classes inside expressions (regex.h) or normalisation forms
-// (unicode_forms.h). Tested in tests/tokenizer/unicode_test.cc.
+// (unicode_forms.h). Tested in tests/tokenizer.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Unicode normalisation forms as the reference library applies them: utf8proc's, minus what is
 // newer than the reference's tables (normaliser_strangers).  Tested in
-// tests/tokenizer/normalizer_test.cc.
+// tests/tokenizer.
 #pragma once
 
 #include "harness/io/tokenizer/aligned_text.h"

@@ -77,9 +77,10 @@ using UnalignedVec = float __attribute__((vector_size(kWidth * 4), aligned(4), m
 using Double4 = double __attribute__((vector_size(32)));
 using Long4 = std::int64_t __attribute__((vector_size(32)));
 
-/// a * b + c rounded once to float, without a fused instruction: the product of two floats is exact in double;
-/// the sum is rounded to odd (its last bit records whether anything was lost), after which rounding to float
-/// gives the correctly rounded result, since double has more than two bits to spare (Boldo and Melquiond 2008).
+/// a * b + c rounded once to float, without a fused instruction: the product of two floats is exact
+/// in double; the sum is rounded to odd (its last bit records whether anything was lost), after
+/// which rounding to float gives the correctly rounded result, since double has more than two bits
+/// to spare (Boldo and Melquiond 2008).
 [[gnu::always_inline]] inline Vec fma(Vec a, Vec b, Vec c) {
   const Double4 p = __builtin_convertvector(a, Double4) * __builtin_convertvector(b, Double4);
   const Double4 addend = __builtin_convertvector(c, Double4);
@@ -87,7 +88,8 @@ using Long4 = std::int64_t __attribute__((vector_size(32)));
   const Double4 back = s - p;
   const Double4 lost = (p - (s - back)) + (addend - back);  // TwoSum: s + lost is exact
   const Long4 raw = reinterpret_cast<Long4>(s);
-  // Even although inexact: step towards the lost part, by one unit of the last place.  A NaN is left alone.
+  // Even although inexact: step towards the lost part, by one unit of the last place.  A NaN is
+  // left alone.
   const Long4 inexact = ((lost < 0.0) | (lost > 0.0)) & ((raw & 1) == 0);
   const Long4 towards = ((lost > 0.0) == (s > 0.0)) | 1;  // -1 (all bits) or 1 ...
   const Double4 odd = reinterpret_cast<Double4>(raw - (inexact & towards));
