@@ -9,6 +9,8 @@ void add_compare_command(CLI::App& app, CommandContext& context);
 void add_inspect_command(CLI::App& app, CommandContext& context);
 void add_logits_command(CLI::App& app, CommandContext& context);
 void add_merge_command(CLI::App& app, CommandContext& context);
+void add_tokenize_command(CLI::App& app, CommandContext& context);
+void add_render_command(CLI::App& app, CommandContext& context);
 
 void add_commands(CLI::App& app, CommandContext& context) {
   add_check_command(app, context);
@@ -17,6 +19,8 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_inspect_command(app, context);
   add_logits_command(app, context);
   add_merge_command(app, context);
+  add_tokenize_command(app, context);
+  add_render_command(app, context);
 }
 
 }  // namespace mg

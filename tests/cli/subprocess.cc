@@ -96,8 +96,14 @@ RunResult run_mergegauge(const std::vector<std::string>& arguments, const RunOpt
   if (options.terminal) {
     return run_on_terminal(arguments, options);
   }
+  const Pipe in;
   const Pipe out;
   const Pipe err;
+  if (::write(in.write_end, options.input.data(), options.input.size()) !=
+      static_cast<ssize_t>(options.input.size())) {
+    throw std::runtime_error("write");
+  }
+  ::close(in.write_end);
   const pid_t child = ::fork();
   if (child < 0) {
     throw std::runtime_error("fork");
@@ -107,14 +113,17 @@ RunResult run_mergegauge(const std::vector<std::string>& arguments, const RunOpt
     if (!options.out_path.empty()) {
       target = ::open(options.out_path.c_str(), O_WRONLY);
     }
+    ::dup2(in.read_end, STDIN_FILENO);
     ::dup2(target, STDOUT_FILENO);
     ::dup2(err.write_end, STDERR_FILENO);
+    ::close(in.read_end);
     ::close(out.read_end);
     ::close(err.read_end);
     ::close(out.write_end);
     ::close(err.write_end);
     run_child(arguments, options);
   }
+  ::close(in.read_end);
   ::close(out.write_end);
   ::close(err.write_end);
   RunResult result;

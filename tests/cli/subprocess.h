@@ -16,6 +16,7 @@ struct RunResult {
 struct RunOptions {
   std::map<std::string, std::string> environment = {};  // added to the caller's
   std::string out_path = {};                            // write stdout there instead
+  std::string input = {};                               // stdin, at most what a pipe holds (64 KiB)
   bool terminal = false;                                // stdin, stdout and stderr are a terminal
 };
 
