@@ -75,6 +75,11 @@ void add_flags(CLI::App& command, Flags& flags) {
                   "tokens on which the arithmetic's own noise is measured (0: none)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command
+      .add_option("--chunk-tokens", options.compare.chunk_tokens,
+                  "tokens in work at once: memory and speed depend on it, results do not")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command.add_option("--accept-key", options.accepted_keys,
                      "a config key that was not read and is known to be harmless");
   command.add_option("--threads", flags.threads, "0: all cores")->check(CLI::NonNegativeNumber);

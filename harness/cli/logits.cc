@@ -32,6 +32,11 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
       ->transform(CLI::CheckedTransformer(kinds));
   command->add_option("--tokens", flags->options.token_budget, "at most this many tokens")
       ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--chunk-tokens", flags->options.chunk_tokens,
+                   "tokens in work at once: memory and speed depend on it, logits do not")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--threads", flags->threads, "0: all cores")->check(CLI::NonNegativeNumber);
   command->callback([flags, &context] {
     if (!flags->adapter.empty()) {

@@ -101,6 +101,10 @@ class Check {
     merged_ = std::make_unique<OpenModel>(options_.merged);
     require_plain_weights(*merged_);
     describe_inputs(*base_, *adapter_, *merged_, report_.inputs);
+    gates_ = load_gate_profile(
+        !options_.gates.empty()
+            ? options_.gates
+            : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false)));
     prompts_ = load_prompts(options_.suites, limits_of(*base_), options_.token_budget);
     report_.inputs.suites = prompts_.suites;
     add_findings(config_findings(*base_, *merged_, options_.accepted_keys));
@@ -160,10 +164,6 @@ class Check {
   }
 
   void judge_outputs() {
-    const std::string profile =
-        !options_.gates.empty()
-            ? options_.gates
-            : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false));
     const JudgeInputs inputs{
         .total = find_comparison("adapter", "merged"),
         .tool = find_comparison("remerge", "merged"),
@@ -173,7 +173,7 @@ class Check {
         .same_weights = adapter_->attached.deltas.empty(),
         .floor = report_.floor,
         .audit = report_.audit ? &*report_.audit : nullptr};
-    Judgement judgement = judge(inputs, load_gate_profile(profile));
+    Judgement judgement = judge(inputs, gates_);
     report_.verdicts = std::move(judgement.verdicts);
     add_findings(std::move(judgement.findings));
   }
@@ -232,6 +232,7 @@ class Check {
   std::unique_ptr<OpenModel> base_;
   std::unique_ptr<OpenAdapter> adapter_;
   std::unique_ptr<OpenModel> merged_;
+  GateProfile gates_;  // read before anything is computed: a typing error must not cost a run
   Prompts prompts_;
   std::optional<FloorRun> floor_;
   bool same_as_remerge_ = false;

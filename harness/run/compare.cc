@@ -104,6 +104,7 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
   lockstep.reference = kAdapter;
   lockstep.subjects = lineup.subjects;
   lockstep.forced_tokens = options.forced_tokens;
+  lockstep.chunk_tokens = options.chunk_tokens;
   const LockstepResult hidden = run_lockstep(pool, lineup.lanes, prompts.batch, lockstep, metrics);
 
   CompareRun run;
@@ -160,6 +161,7 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
   LockstepOptions lockstep;
   lockstep.subjects = {2};
   lockstep.forced_tokens = sample.batch.tokens();
+  lockstep.chunk_tokens = options.chunk_tokens;
   const LockstepResult hidden = run_lockstep(pool, lanes, sample.batch, lockstep, metrics);
 
   FloorRun run;

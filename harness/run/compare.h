@@ -24,8 +24,9 @@ struct EngineOptions {
 
 struct CompareOptions {
   EngineOptions engine;
-  bool remerge = false;        // add our own re-merge, stored as merged is
-  std::vector<DType> what_if;  // add re-merges stored as these
+  bool remerge = false;              // add our own re-merge, stored as merged is
+  std::vector<DType> what_if;        // add re-merges stored as these
+  std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; no result depends on it
   std::int64_t forced_tokens = 1024;
   std::int64_t floor_tokens = 1024;  // 0: no noise floor
   std::int64_t evidence = 12;

@@ -49,7 +49,9 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
   SafetensorsWriter writer(options.out, plan);
   ToFile observer(writer, progress);
   const Lane lane{"model", &source, backend.get()};
-  run_lockstep(pool, std::span(&lane, 1), prompts.batch, {}, observer);
+  LockstepOptions lockstep;
+  lockstep.chunk_tokens = options.chunk_tokens;
+  run_lockstep(pool, std::span(&lane, 1), prompts.batch, lockstep, observer);
   writer.finish();
   return {.prompts = static_cast<std::int64_t>(plan.size()),
           .tokens = prompts.batch.tokens(),

@@ -21,6 +21,7 @@ struct LogitsOptions {
   std::string isa;
   Arithmetic arithmetic = Arithmetic::kExact;
   std::int64_t token_budget = 0;
+  std::int64_t chunk_tokens = 1024;  // rows in work at once; no logit depends on it
 };
 
 struct LogitsSummary {

@@ -10,6 +10,7 @@
 
 #include "harness/result/status.h"
 #include "harness/run/demo.h"
+#include "reports/json/report_json.h"
 
 namespace mg {
 namespace {
@@ -138,28 +139,37 @@ TEST_F(CheckTest, ADetourThroughBf16IsNamedF64AndPriced) {
   EXPECT_GT(detoured, 16 * right);  // three bits fewer: about 64 times the variance
 }
 
-TEST_F(CheckTest, ThreadsAndRepeatsGiveTheSameNumbers) {
-  const Report one = check("scale", 1);
-  const Report two = check("scale", 2);
-  ASSERT_EQ(one.comparisons.size(), two.comparisons.size());
-  for (std::size_t i = 0; i < one.comparisons.size(); ++i) {
-    const Comparison& left = one.comparisons[i];
-    const Comparison& right = two.comparisons[i];
-    ASSERT_EQ(left.metrics.size(), right.metrics.size());
-    for (std::size_t m = 0; m < left.metrics.size(); ++m) {
-      const MetricSummary& a = left.metrics[m].summary;
-      const MetricSummary& b = right.metrics[m].summary;
-      EXPECT_EQ(a.mean, b.mean) << left.metrics[m].name;
-      EXPECT_EQ(a.ci95, b.ci95) << left.metrics[m].name;
-      EXPECT_EQ(a.max, b.max) << left.metrics[m].name;
-      EXPECT_EQ(a.worst, b.worst) << left.metrics[m].name;
-    }
-    ASSERT_EQ(left.layers.size(), right.layers.size());
-    for (std::size_t l = 0; l < left.layers.size(); ++l) {
-      EXPECT_EQ(left.layers[l].free_rel, right.layers[l].free_rel);
-      EXPECT_EQ(left.layers[l].forced_rel, right.layers[l].forced_rel);
-    }
+/// The report's bytes without what may differ between two runs: clock, memory, thread count.
+std::string reproducible_bytes(Report report) {
+  report.timing.reset();
+  report.memory.reset();
+  report.tool.threads = 0;
+  return write_report_json(report);
+}
+
+TEST_F(CheckTest, ThreadsChunksAndRepeatsGiveTheSameBytes) {
+  ThreadPool pool(2);
+  TemporaryFolder folder;
+  const DemoFolders demo = write_demo(folder.path(), "scale", pool);
+  const std::string expected = reproducible_bytes(check_folders(demo, 1));
+  EXPECT_EQ(reproducible_bytes(check_folders(demo, 1)), expected) << "a repeated run";
+  EXPECT_EQ(reproducible_bytes(check_folders(demo, 2)), expected) << "two threads";
+  for (const std::int64_t chunk : {37, 4096}) {
+    EXPECT_EQ(
+        reproducible_bytes(check_folders(
+            demo, 2, [chunk](CheckOptions& options) { options.compare.chunk_tokens = chunk; })),
+        expected)
+        << "chunks of " << chunk << " tokens";
   }
+}
+
+TEST_F(CheckTest, AMisspeltGateProfileEndsTheRunBeforeAnythingIsComputed) {
+  const Report report = check("", 1, [](CheckOptions& options) { options.gates = "strickt"; });
+  EXPECT_EQ(report.status, RunStatus::kInputError);
+  ASSERT_TRUE(report.error.has_value());
+  EXPECT_EQ(report.error->code, "gates.not-found");
+  EXPECT_FALSE(report.audit.has_value());
+  EXPECT_TRUE(report.comparisons.empty());
 }
 
 TEST_F(CheckTest, WhatIfShowsWhatAnotherStorageWouldCost) {
