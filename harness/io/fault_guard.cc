@@ -62,6 +62,7 @@ bool absorb(std::uintptr_t address) {
   const std::uintptr_t page = address / page_size * page_size;
   const std::uintptr_t end = slot->end.load(std::memory_order_acquire);
   slot->fault.store(true, std::memory_order_release);
+  // The address comes from the kernel as a number.  NOLINTNEXTLINE(performance-no-int-to-ptr)
   void* zeros = ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   return zeros != MAP_FAILED;

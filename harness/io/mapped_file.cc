@@ -128,6 +128,7 @@ PageRange pages_of(const std::byte* begin, std::size_t bytes, bool enclosing) {
   if (up <= down) {
     return {};
   }
+  // Rounding needs the address as a number.  NOLINTNEXTLINE(performance-no-int-to-ptr)
   return {reinterpret_cast<void*>(down), up - down};
 }
 
