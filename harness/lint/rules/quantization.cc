@@ -1,0 +1,221 @@
+// quantization_config against the tensors: a leftover key, or packed tensors in a "16-bit"
+// checkpoint.
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "harness/lint/rules.h"
+#include "harness/model/quantised_names.h"
+
+namespace mg::lint {
+namespace {
+
+constexpr std::string_view kKey = "quantization_config";
+
+struct Declaration {
+  ConfigLevel level;
+  std::string method;
+};
+
+std::vector<Declaration> declarations(const ModelFolder& model) {
+  std::vector<Declaration> found;
+  for (ConfigLevel& level : model.levels()) {
+    const nlohmann::json* value = level.find(kKey);
+    if (value == nullptr || value->is_null()) {
+      continue;
+    }
+    std::string method = "unnamed";
+    if (value->is_object()) {
+      const auto name = value->find("quant_method");
+      const auto four = value->find("load_in_4bit");
+      const auto eight = value->find("load_in_8bit");
+      if (name != value->end() && name->is_string()) {
+        method = name->get<std::string>();
+      } else if (four != value->end() || eight != value->end()) {
+        method = "bitsandbytes";  // files of 2023 name only the switches
+      }
+    }
+    found.push_back({std::move(level), std::move(method)});
+  }
+  return found;
+}
+
+/// What a server does with the key, in its own words (docs/reference/failures.md, F01).
+std::string consequence(const std::string& method, const ModelFolder& model) {
+  std::string weight = "a weight";
+  for (const HeaderTensor& tensor : model.tensors) {
+    if (tensor.shape.size() == 2 && tensor.name.find(".layers.") != std::string::npos) {
+      weight = tensor.name;
+      break;
+    }
+  }
+  if (method == "bitsandbytes") {
+    return fmt::format(
+        "vLLM looks for bitsandbytes (\"Could not find the bitsandbytes CUDA binary\") and then "
+        "stops at \"Unexpected weight: {}\"",
+        weight);
+  }
+  return fmt::format("vLLM builds {} layers and stops at {} or at its missing scales", method,
+                     weight);
+}
+
+/// The key beside plain tensors: what F01 (root) and F02 (any deeper object) have in common.
+void leftover(const Context& context, Reporter& report, bool root) {
+  const ModelFolder& model = context.merged;
+  if (model.tensors.empty() || !model.plain()) {
+    return;
+  }
+  for (const Declaration& found : declarations(model)) {
+    if (found.level.path.empty() != root) {
+      continue;
+    }
+    // The base may be a plain model that asks to be quantised on load; then merged says the same
+    // with reason.
+    bool base_says_so = false;
+    if (context.base && context.base->plain()) {
+      for (const Declaration& of_base : declarations(*context.base)) {
+        base_says_so |= of_base.level.path == found.level.path;
+      }
+    }
+    Reporter::Details details = {
+        .subject = "config.json: " + found.level.key(kKey),
+        .message = fmt::format("every weight is plain, but config.json declares {}: {}",
+                               found.method, consequence(found.method, model)),
+        .expected = "no " + std::string(kKey),
+        .actual = found.method,
+        .edits = base_says_so
+                     ? std::vector<Edit>{}
+                     : std::vector<Edit>{set_key("config.json", found.level.path_to(kKey), {})},
+        .fix = base_says_so ? "delete the key unless quantising on load is wanted; the base has it "
+                              "too"
+                            : ""};
+    if (base_says_so) {
+      report.warning(std::move(details));
+    } else {
+      report.error(std::move(details));
+    }
+  }
+}
+
+void leftover_root(const Context& context, Reporter& report) {
+  leftover(context, report, true);
+}
+
+void leftover_nested(const Context& context, Reporter& report) {
+  leftover(context, report, false);
+}
+
+/// bitsandbytes stores a 4-bit weight as one column of bytes.
+bool is_packed_column(const HeaderTensor& tensor) {
+  return (tensor.dtype == DType::kU8 || tensor.dtype == DType::kI8) && tensor.shape.size() == 2 &&
+         (tensor.shape[0] == 1 || tensor.shape[1] == 1);
+}
+
+void packed(const Context& context, Reporter& report) {
+  const ModelFolder& model = context.merged;
+  std::vector<std::string> names;
+  for (const HeaderTensor& tensor : model.tensors) {
+    if (tensor.companion || is_packed_column(tensor)) {
+      names.push_back(tensor.name);
+    }
+  }
+  if (names.empty()) {
+    return;
+  }
+  const std::vector<Declaration> declared = declarations(model);
+  const bool base_plain = context.base && context.base->plain();
+  if (!declared.empty() && !base_plain) {
+    report.note({.subject = "config.json: " + declared.front().level.key(kKey),
+                 .message = fmt::format("a quantised checkpoint ({}), as its config says",
+                                        declared.front().method),
+                 .expected = {},
+                 .actual = fmt::format("{} companions and codes", names.size()),
+                 .fix = "nothing to repair; whether the delta survived the codes is F29, which "
+                        "needs a 16-bit merge to compare with"});
+    return;
+  }
+  report.error({.subject = names.front(),
+                .message = fmt::format(
+                    "{} of a quantised weight in a checkpoint that {}; loaders stop with KeyError "
+                    "or load codes as values",
+                    names.size() == 1 ? "a part" : fmt::format("{} parts", names.size()),
+                    declared.empty() ? "declares no quantisation" : "belongs to a 16-bit base"),
+                .expected = "F16, BF16 or F32 weights without companions",
+                .actual = listed(names)});
+}
+
+/// Codes need the scales they were made with.
+void without_scale(const Context& context, Reporter& report) {
+  const ModelFolder& model = context.merged;
+  std::vector<std::string> names;
+  for (const HeaderTensor& tensor : model.tensors) {
+    const bool codes = tensor.dtype == DType::kF8E4M3 || tensor.dtype == DType::kF8E5M2 ||
+                       tensor.dtype == DType::kU8 || tensor.dtype == DType::kI8 ||
+                       tensor.dtype == DType::kF4;
+    if (!codes || tensor.companion || tensor.shape.size() < 2) {
+      continue;
+    }
+    const bool has_companion =
+        std::any_of(model.tensors.begin(), model.tensors.end(), [&](const HeaderTensor& other) {
+          const auto of = quantised_name(other.name);
+          return of && of->weight == tensor.name;
+        });
+    if (!has_companion) {
+      names.push_back(tensor.name);
+    }
+  }
+  if (!names.empty()) {
+    report.error({.subject = names.front(),
+                  .message = fmt::format(
+                      "{} of codes lost the scales that give them their values; "
+                      "outputs are off by the blocks' scales",
+                      names.size() == 1 ? "a tensor" : fmt::format("{} tensors", names.size())),
+                  .expected = "weight_scale, weight_scale_inv, absmax or SCB beside each",
+                  .actual = listed(names)});
+  }
+}
+
+constexpr auto kRules = std::to_array<Rule>({
+    {.id = "config.leftover-quantization",
+     .catalogue = "F01",
+     .severity = Severity::kError,
+     .needs = Needs::kMerged,
+     .why = "The base was loaded in 4 bits and the exporter copied its key: the server tries to "
+            "unpack plain weights.",
+     .fix = "delete quantization_config from config.json",
+     .check = leftover_root},
+    {.id = "config.leftover-quantization-nested",
+     .catalogue = "F02",
+     .severity = Severity::kError,
+     .needs = Needs::kMerged,
+     .why = "Multimodal configs keep the key in text_config or vision_config as well; stripping "
+            "the root leaves it.",
+     .fix = "delete quantization_config from every object of config.json",
+     .check = leftover_nested},
+    {.id = "tensors.packed",
+     .catalogue = "F03",
+     .severity = Severity::kError,
+     .needs = Needs::kMerged,
+     .why = "merge_and_unload on a quantised model keeps packed layers: codes where weights are "
+            "expected.",
+     .fix = "merge again onto the 16-bit base: mergegauge merge --base BASE --adapter ADAPTER "
+            "--out DIR",
+     .check = packed},
+    {.id = "tensors.codes-without-scale",
+     .catalogue = "F04",
+     .severity = Severity::kError,
+     .needs = Needs::kMerged,
+     .why = "Codes of a block-quantised base without their scales are off by each block's scale.",
+     .fix = "dequantise the base, merge into that, and save in 16 bits without "
+            "quantization_config",
+     .check = without_scale},
+});
+
+}  // namespace
+
+std::span<const Rule> quantization_rules() {
+  return kRules;
+}
+
+}  // namespace mg::lint
