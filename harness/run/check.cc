@@ -137,7 +137,10 @@ class Check {
     if (options_.compare.floor_tokens > 0) {
       floor_ = measure_floor(*base_, *adapter_, stored_dtype(merged_->checkpoint), prompts_,
                              options_.compare, pool_);
-      report_.floor = floor_->floor;
+      if (floor_->findings.empty()) {
+        report_.floor = floor_->floor;
+      }
+      add_findings(floor_->findings);
     }
   }
 

@@ -170,6 +170,12 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
   run.self_compare_exact = rows_are_identical(metrics.accumulator(), 0);
   run.noise = summarise(metrics.accumulator(), 1, summary, pool);
   run.noise.arithmetic = arithmetic_name(rounded);
+  if (const std::optional<NonFiniteHidden>& overflow = hidden.non_finite[2];
+      overflow && !hidden.non_finite[0]) {
+    run.findings.push_back(serving_overflow_finding(
+        arithmetic_name(rounded), serving != DType::kF32, *overflow, sample.batch));
+    return run;  // no floor: a NaN is no noise
+  }
   for (const HalfDrift& half : hidden.drift.front()) {
     run.forced_drift.push_back(half.forced_rel.value_or(half.free_rel));
   }

@@ -40,7 +40,8 @@ struct FloorRun {
   Floor floor;
   Comparison noise;                  // adapter (exact) against adapter (serving)
   bool self_compare_exact = false;   // A/A gave 0 in every metric of every row
-  std::vector<double> forced_drift;  // of each half of a layer, in order
+  std::vector<double> forced_drift;  // of each half of a layer, in order; empty: not all finite
+  std::vector<Finding> findings;     // the serving arithmetic overflows
 };
 
 FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,

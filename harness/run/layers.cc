@@ -74,7 +74,8 @@ void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteH
 std::optional<Finding> departing_half(const Comparison& comparison, const ExpectedDrift& expected) {
   for (std::size_t i = 0; i < comparison.layers.size() && i < expected.forced.size(); ++i) {
     const LayerDrift& half = comparison.layers[i];
-    if (!half.forced_rel || !departed(*half.forced_rel, expected.forced[i])) {
+    if (!half.forced_rel || !std::isfinite(expected.forced[i]) ||
+        !departed(*half.forced_rel, expected.forced[i])) {
       continue;
     }
     const auto worst =
@@ -100,23 +101,49 @@ std::optional<Finding> departing_half(const Comparison& comparison, const Expect
   return std::nullopt;
 }
 
-Finding non_finite_finding(const std::string& lane, const NonFiniteHidden& place,
-                           const Batch& batch) {
+namespace {
+
+/// "layer 3 (mlp) on, first in prompt smoke-00 at position 0"
+std::string place_of(const NonFiniteHidden& place, const Batch& batch) {
   const auto prompt = std::find_if(
       batch.prompts.begin(), batch.prompts.end(),
       [&](const BatchPrompt& candidate) { return place.row < candidate.begin + candidate.length; });
+  return fmt::format("layer {} ({}) on, first in prompt {} at position {}", place.layer,
+                     half_name(place.mlp), prompt->id, place.row - prompt->begin);
+}
+
+}  // namespace
+
+Finding non_finite_finding(const std::string& lane, const NonFiniteHidden& place,
+                           const Batch& batch) {
   return {.rule = "compare.non-finite",
           .catalogue = {"F31"},
           .severity = Severity::kError,
           .command = "compare",
           .subject = fmt::format("{}, layer {} {}", lane, place.layer, half_name(place.mlp)),
-          .message = fmt::format(
-              "hidden states of {} are not finite from layer {} ({}) on, first in prompt {} at "
-              "position {}",
-              lane, place.layer, half_name(place.mlp), prompt->id, place.row - prompt->begin),
+          .message = fmt::format("hidden states of {} are not finite from {}", lane,
+                                 place_of(place, batch)),
           .expected = "finite numbers",
           .actual = fmt::format("{} rows with NaN or infinity", place.rows),
           .fix = std::nullopt};
+}
+
+Finding serving_overflow_finding(const std::string& arithmetic, bool stored_so,
+                                 const NonFiniteHidden& place, const Batch& batch) {
+  return {
+      .rule = "compare.serving-overflow",
+      .catalogue = {"F31"},
+      .severity = stored_so ? Severity::kError : Severity::kWarning,
+      .command = "compare",
+      .subject = fmt::format("adapter, layer {} {}", place.layer, half_name(place.mlp)),
+      .message = fmt::format(
+          "in {} arithmetic, as servers compute, base + adapter overflows: its hidden states are "
+          "not finite from {}",
+          arithmetic, place_of(place, batch)),
+      .expected = "finite numbers",
+      .actual = fmt::format("{} rows with NaN or infinity", place.rows),
+      .fix = Fix{.automatic = false,
+                 .what = "store the merge as BF16 and serve it so: FP16 ends at 65504"}};
 }
 
 }  // namespace mg

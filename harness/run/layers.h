@@ -40,4 +40,10 @@ std::optional<Finding> departing_half(const Comparison& comparison, const Expect
 Finding non_finite_finding(const std::string& lane, const NonFiniteHidden& place,
                            const Batch& batch);
 
+/// F31: the reference lane overflows in the arithmetic that servers use, whatever the merge did.
+/// `stored_so`: merged is stored in that dtype, so that this is what users would get: an error;
+/// otherwise a warning.
+Finding serving_overflow_finding(const std::string& arithmetic, bool stored_so,
+                                 const NonFiniteHidden& place, const Batch& batch);
+
 }  // namespace mg

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <fstream>
 
+#include "harness/io/safetensors.h"
 #include "harness/result/status.h"
 #include "harness/run/demo.h"
+#include "kernels/core/convert.h"
 #include "reports/json/report_json.h"
 
 namespace mg {
@@ -210,6 +212,60 @@ TEST_F(CheckTest, NanInAWeightEndsInACompleteReportThatNamesThePlace) {
   ASSERT_NE(merged, lanes.end());
   EXPECT_GT(merged->rows, 0);
   ASSERT_TRUE(merged->first.has_value());
+}
+
+/// Multiplies the tensor whose name holds `part` in place; by a power of two, exactly.
+void multiply(const std::filesystem::path& path, const std::string& part, double factor) {
+  const SafetensorsHeader header = SafetensorsFile::open(path).header();
+  const auto record = std::find_if(
+      header.records.begin(), header.records.end(),
+      [&](const SafetensorsRecord& r) { return r.name.find(part) != std::string::npos; });
+  ASSERT_NE(record, header.records.end()) << part;
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  std::vector<std::byte> bytes(record->end - record->begin);
+  const auto begin = static_cast<std::streamoff>(header.data_begin + record->begin);
+  file.seekg(begin);
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  const auto n = static_cast<std::int64_t>(bytes.size()) * 8 / dtype_bits(record->dtype);
+  std::vector<double> values(static_cast<std::size_t>(n));
+  widen_to_double(record->dtype, bytes.data(), n, values.data());
+  for (double& value : values) {
+    value *= factor;
+  }
+  narrow_from_double(record->dtype, values.data(), n, bytes.data());
+  file.seekp(begin);
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
+  ASSERT_TRUE(file.good()) << path;
+}
+
+TEST_F(CheckTest, AModelThatOverflowsInFp16IsNamedF31WithThePlace) {
+  // Every weight fits FP16 and the merge is right, but layer 3's activations do not fit.
+  ThreadPool pool(2);
+  TemporaryFolder folder;
+  const DemoFolders demo = write_demo(folder.path(), "", pool);
+  const std::string layer = "layers.3.mlp.up_proj";
+  multiply(demo.base / "model.safetensors", layer, 32768);
+  multiply(demo.merged / "model.safetensors", layer, 32768);
+  multiply(demo.adapter / "adapter_model.safetensors", layer + ".lora_B", 32768);
+
+  const Report exact = check_folders(demo, 2);
+  EXPECT_EQ(exact.status, RunStatus::kFail) << all_findings(exact);
+  const auto overflow =
+      std::find_if(exact.findings.begin(), exact.findings.end(),
+                   [](const Finding& f) { return f.rule == "compare.serving-overflow"; });
+  ASSERT_NE(overflow, exact.findings.end()) << all_findings(exact);
+  EXPECT_EQ(overflow->subject, "adapter, layer 3 mlp");
+  EXPECT_EQ(overflow->catalogue, std::vector<std::string>{"F31"});
+  EXPECT_FALSE(exact.floor.has_value()) << "a NaN is no noise";
+  EXPECT_EQ(exact.audit->recipe.name, "one-rounding") << "the merge itself is right";
+
+  const Report serving = check_folders(demo, 2, [](CheckOptions& options) {
+    options.compare.engine.arithmetic = Arithmetic::kFp16;
+  });
+  EXPECT_EQ(serving.status, RunStatus::kFail);
+  EXPECT_EQ(serving.comparisons.front().non_finite.size(), 3U) << "base, adapter and merged alike";
+  EXPECT_NO_THROW(static_cast<void>(read_report_json(write_report_json(serving), "report")));
 }
 
 TEST_F(CheckTest, AnUnreadableInputIsAnErrorInTheReport) {
