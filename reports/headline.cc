@@ -42,6 +42,15 @@ bool only_files_failed(const Report& report) {
   return !beyond_files && !any_blocking_failed(report);
 }
 
+// The merge passed everything; the arithmetic it is served in is what fails.
+bool only_serving_failed(const Report& report) {
+  return !any_blocking_failed(report) &&
+         std::all_of(report.findings.begin(), report.findings.end(), [](const Finding& finding) {
+           return finding.severity != Severity::kError ||
+                  finding.rule == "compare.serving-overflow";
+         });
+}
+
 std::string title_of(const Report& report) {
   const bool compared = !report.comparisons.empty();
   const bool audited = report.audit.has_value();
@@ -51,6 +60,9 @@ std::string title_of(const Report& report) {
              : audited ? "The merged checkpoint holds base + adapter."
                        : "No problem was found in the files.";
     case RunStatus::kFail:
+      if (compared && only_serving_failed(report)) {
+        return "The merge is right, but the model overflows in the arithmetic that serves it.";
+      }
       if (!only_files_failed(report)) {
         return "The merged checkpoint is not base + adapter.";
       }

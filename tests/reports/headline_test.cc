@@ -53,6 +53,22 @@ TEST(Headline, FilesAlone) {
   EXPECT_EQ(headline(samples::lint_only()).numbers[0].value, "1");
 }
 
+TEST(Headline, AnOverflowInServingArithmeticIsNotTheMergesFault) {
+  Report report = samples::passing();
+  report.status = RunStatus::kFail;
+  report.findings = {{.rule = "compare.serving-overflow",
+                      .catalogue = {"F31"},
+                      .severity = Severity::kError,
+                      .command = "compare",
+                      .subject = "adapter, layer 3 mlp",
+                      .message = "in fp16 arithmetic, base + adapter overflows",
+                      .expected = {},
+                      .actual = {},
+                      .fix = std::nullopt}};
+  EXPECT_EQ(headline(report).title,
+            "The merge is right, but the model overflows in the arithmetic that serves it.");
+}
+
 TEST(Headline, UndecidedInvalidAndError) {
   EXPECT_EQ(headline(samples::too_few_prompts()).reason,
             "Gate kl.mean: 8 prompts cannot decide; 20 could.");
