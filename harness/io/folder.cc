@@ -93,6 +93,16 @@ std::string download_command(const std::string& id) {
        .hint = fmt::format("give the folder that holds it, with its config: {}", parent.string())});
 }
 
+[[noreturn]] void fail_unreadable(const fs::path& path, std::string_view what,
+                                  const std::error_code& error, std::string hint) {
+  throw Error({.code = "folder.unreadable",
+               .what = "the folder cannot be read",
+               .where = path.string(),
+               .expected = std::string(what),
+               .actual = error.message(),
+               .hint = std::move(hint)});
+}
+
 // models--org--name of the Hub's cache: the files are one level down, under their revision.
 void refuse_cache_root(const fs::path& path, std::string_view what) {
   std::error_code ignored;
@@ -179,12 +189,7 @@ void require_folder(const fs::path& path, std::string_view what) {
     fs::directory_iterator(path, error);
   }
   if (error) {
-    throw Error({.code = "folder.unreadable",
-                 .what = "the folder cannot be read",
-                 .where = path.string(),
-                 .expected = std::string(what),
-                 .actual = error.message(),
-                 .hint = "give yourself read and search permission (chmod u+rx)"});
+    fail_unreadable(path, what, error, "give yourself read and search permission (chmod u+rx)");
   }
   refuse_cache_root(path, what);
 }
@@ -195,6 +200,10 @@ std::vector<FolderEntry> list_folder(const fs::path& path, std::string_view what
   std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     entries.push_back(describe(*it));
+  }
+  // A failing increment leaves `it` at the end: without this a broken disk would shorten the list.
+  if (error) {
+    fail_unreadable(path, what, error, "the disk or the network share failed; read it again");
   }
   std::sort(entries.begin(), entries.end(), [](const FolderEntry& left, const FolderEntry& right) {
     return left.name < right.name;
