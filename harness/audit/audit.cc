@@ -51,6 +51,15 @@ DeltaRows make_delta(const AuditItem& item, std::optional<DType> cast = {}) {
                                       : DeltaRows(*item.delta, cast);
 }
 
+/// The dtype that all of the pair's tensors are values of.
+DType adapter_dtype(const AuditItem& item) {
+  const AdapterModule& module = *item.delta->module;
+  if (item.kind == ItemKind::kBias) {
+    return module.bias.dtype;
+  }
+  return module.a.dtype == module.b.dtype ? module.a.dtype : DType::kF32;
+}
+
 /// One tensor of the batch in work.
 struct Work {
   const AuditItem* item = nullptr;
@@ -195,21 +204,36 @@ class Auditor {
     }
   }
 
+  /// A tool that merges in the base's dtype and stores another rounds what the adapter trained
+  /// twice.
+  static CompareMeasure with_base_rounding(const Work& work, const CompareMeasure& once) {
+    const AuditItem& item = *work.item;
+    const bool replaced = item.kind == ItemKind::kReplaced || item.kind == ItemKind::kReplacedRows;
+    if (!replaced || once.differing == 0 || item.base == nullptr ||
+        !is_plain(item.base->view.dtype) || item.base->view.dtype == work.merged.dtype ||
+        !is_plain(work.merged.dtype)) {
+      return once;
+    }
+    ExpectedBytes expected = work.expected;
+    expected.via = item.base->view.dtype;
+    const CompareMeasure twice = compare_elements(expected, work.merged, 0, work.merged.elements());
+    return twice.differing == 0 ? twice : once;
+  }
+
   ItemJudgement judge(const Work& work) const {
     if (work.delta == nullptr) {
       CompareMeasure total;
       for (const CompareMeasure& part : work.compares) {
         total.add(part);
       }
-      return judge_bytes({plan_, *work.item, total});
+      return judge_bytes({plan_, *work.item, with_base_rounding(work, total)});
     }
     TargetMeasure total;
     for (const TargetMeasure& part : work.measures) {
       total.add(part);
     }
     const AuditItem& item = *work.item;
-    const DType adapter =
-        item.kind == ItemKind::kBias ? item.delta->module->bias.dtype : item.delta->module->a.dtype;
+    const DType adapter = adapter_dtype(item);
     const Explanation best = find_recipe(
         work.views, [&](std::optional<DType> cast) { return make_delta(item, cast); }, adapter,
         total, pool_);

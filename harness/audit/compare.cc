@@ -60,9 +60,12 @@ class Comparer {
   void run(const TensorView& source, std::int64_t from, std::int64_t at, std::int64_t n) {
     const std::byte* actual = merged_.data + static_cast<std::size_t>(at) * width_;
     const std::byte* wanted = source.data + static_cast<std::size_t>(from) * width_of(source.dtype);
-    if (source.dtype != merged_.dtype) {
+    if (source.dtype != merged_.dtype || expected_.via) {
       double wide[kChunk];
       widen_to_double(source.dtype, wanted, n, wide);
+      if (expected_.via) {
+        round_in_place(*expected_.via, wide, n);
+      }
       converted_.resize(static_cast<std::size_t>(n) * width_);
       narrow_from_double(merged_.dtype, wide, n, converted_.data());
       wanted = converted_.data();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,12 +12,13 @@
 
 namespace mg {
 
-/// What merged should hold: `whole`, rounded once to merged's dtype where that differs; row rows[i]
+/// What merged should hold: `whole`, rounded to merged's dtype where that differs; row rows[i]
 /// comes from row i of `part` instead.
 struct ExpectedBytes {
   TensorView whole;
   TensorView part = {};
   std::span<const std::int64_t> rows = {};
+  std::optional<DType> via = std::nullopt;  // rounded to this one before
 };
 
 struct CompareMeasure {

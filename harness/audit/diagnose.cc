@@ -356,6 +356,9 @@ std::optional<Diagnosis> not_replaced(const BytesCase& c) {
     d.actual = "the base's tensor";
     return d;
   }
+  if (std::optional<Diagnosis> detour = detour_bytes(c)) {
+    return detour;
+  }
   if (is_few(c.measure.differing, c.measure.elements)) {
     return std::nullopt;
   }

@@ -37,7 +37,8 @@ class BlockFitter {
         options_(options),
         arithmetic_(recipe, views.base.dtype, views.merged.dtype, delta_.rank(),
                     delta_.scale() * options.scale),
-        out_(out) {}
+        out_(out),
+        own_norm_(delta_.has_dora() && has_own_norm(recipe)) {}
 
   void run(std::int64_t begin, std::int64_t end) {
     begin_ = begin;
@@ -52,6 +53,9 @@ class BlockFitter {
     widen_rows(views_.base, first_, weight_);
     widen_rows(views_.merged, first_, merged_);
     delta_.product(begin, end, product_.data(), options_.scale);
+    if (own_norm_ && delta_.dora_by_row()) {
+      row_factors_ = dora_factors(views_, recipe_, options_.scale, begin, end);
+    }
     expect(n);
     for (std::int64_t i = 0; i < n; ++i) {
       const bool differs = !(merged_[index(i)] == expected_[index(i)]);
@@ -66,32 +70,10 @@ class BlockFitter {
   /// The recipe's nominal result, step by step over the whole block so that each step runs
   /// vectorised.
   void expect(std::int64_t n) {
-    expected_ = product_;
-    const double scale = delta_.scale() * options_.scale;
-    if (recipe_.product && scale != 0.0) {
-      for (double& value : expected_) {
-        value /= scale;
-      }
-      round_in_place(*recipe_.product, expected_.data(), n);
-      for (double& value : expected_) {
-        value *= scale;
-      }
-    }
-    if (recipe_.delta) {
-      round_in_place(*recipe_.delta, expected_.data(), n);
-    }
-    const double* weight = weight_.data();
-    if (recipe_.load) {
-      loaded_ = weight_;
-      round_in_place(*recipe_.load, loaded_.data(), n);
-      weight = loaded_.data();
-    }
-    for (std::int64_t i = 0; i < n; ++i) {
-      expected_[index(i)] += weight[i];
-    }
+    update_weights(recipe_, delta_.scale() * options_.scale, weight_, product_, expected_);
     if (delta_.has_dora()) {
       for (std::int64_t i = 0; i < n; ++i) {
-        expected_[index(i)] *= factor_of(i);
+        expected_[index(i)] *= factor_of(i).value;
       }
     }
     if (recipe_.sum) {
@@ -105,16 +87,11 @@ class BlockFitter {
     const double w = weight_[index(i)];
     const double m = merged_[index(i)];
     const double d = product_[index(i)];
-    double factor = 1.0;
-    double factor_error = 0.0;
-    if (delta_.has_dora()) {
-      factor = factor_of(i);
-      factor_error = delta_.dora_factor_error(group_of(i));
-    }
+    const DoraFactor factor = delta_.has_dora() ? factor_of(i) : DoraFactor{};
     const bool finite =
-        std::isfinite(w) && std::isfinite(m) && std::isfinite(d) && std::isfinite(factor);
+        std::isfinite(w) && std::isfinite(m) && std::isfinite(d) && std::isfinite(factor.value);
     const Range allowed =
-        finite ? arithmetic_.allowed_delta(w, m, magnitude_of(i), factor, factor_error)
+        finite ? arithmetic_.allowed_delta(w, m, magnitude_of(i), factor.value, factor.error)
                : Range{.low = 1.0, .high = 0.0};
     if (differs && !(!allowed.empty() && allowed.low <= d && d <= allowed.high)) {
       ++out_.unexplained;
@@ -161,9 +138,14 @@ class BlockFitter {
     return delta_.dora_by_row() ? flat / delta_.cols() : flat % delta_.cols();
   }
 
-  double factor_of(std::int64_t i) const {
+  DoraFactor factor_of(std::int64_t i) const {
     const std::int64_t group = group_of(i);
-    return delta_.dora_magnitude(group) / delta_.dora_norm(group, options_.scale);
+    if (!own_norm_) {
+      return {delta_.dora_magnitude(group) / delta_.dora_norm(group, options_.scale),
+              delta_.dora_factor_error(group)};
+    }
+    return delta_.dora_by_row() ? row_factors_[index(group - begin_)]
+                                : (*options_.column_factors)[index(group)];
   }
 
   const TargetViews& views_;
@@ -176,24 +158,41 @@ class BlockFitter {
   std::int64_t end_ = 0;
   std::int64_t first_ = 0;
   std::vector<double> weight_;
-  std::vector<double> loaded_;
   std::vector<double> merged_;
   std::vector<double> product_;
   std::vector<double> expected_;
   std::vector<double> magnitudes_;
   int singles_ = 0;
+  bool own_norm_ = false;
+  std::vector<DoraFactor> row_factors_;
 };
+
+/// Calls body(options) with what DoRA needs added to them.
+template <typename Body>
+RecipeFit with_columns(const TargetViews& views, const Recipe& recipe, FitOptions options,
+                       const Body& body) {
+  std::vector<DoraFactor> factors;
+  const bool missing = options.column_factors == nullptr && views.delta->has_dora() &&
+                       !views.delta->dora_by_row() && has_own_norm(recipe);
+  if (missing) {
+    factors = dora_factors(views, recipe, options.scale, 0, views.delta->rows());
+    options.column_factors = &factors;
+  }
+  return body(options);
+}
 
 /// The candidate on sample rows; stops where it is hopeless.
 RecipeFit fit_sample(const TargetViews& views, const Recipe& recipe) {
-  RecipeFit fit;
-  for (const auto& [begin, end] : sample_rows(*views.delta, kSampleElements)) {
-    fit.add(fit_rows(views, recipe, {}, begin, end));
-    if (fit.unexplained_share() > kHopelessShare) {
-      break;
+  return with_columns(views, recipe, {}, [&](const FitOptions& options) {
+    RecipeFit fit;
+    for (const auto& [begin, end] : sample_rows(*views.delta, kSampleElements)) {
+      fit.add(fit_rows(views, recipe, options, begin, end));
+      if (fit.unexplained_share() > kHopelessShare) {
+        break;
+      }
     }
-  }
-  return fit;
+    return fit;
+  });
 }
 
 struct Candidate {
@@ -222,13 +221,15 @@ double RecipeFit::unexplained_share() const {
 
 RecipeFit fit_rows(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
                    std::int64_t begin, std::int64_t end) {
-  RecipeFit fit;
-  BlockFitter fitter(views, recipe, options, fit);
-  const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
-  for (std::int64_t row = begin; row < end; row += block) {
-    fitter.run(row, std::min(end, row + block));
-  }
-  return fit;
+  return with_columns(views, recipe, options, [&](const FitOptions& complete) {
+    RecipeFit fit;
+    BlockFitter fitter(views, recipe, complete, fit);
+    const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
+    for (std::int64_t row = begin; row < end; row += block) {
+      fitter.run(row, std::min(end, row + block));
+    }
+    return fit;
+  });
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> sample_rows(const DeltaRows& delta,
@@ -250,19 +251,22 @@ RecipeFit fit_all(const TargetViews& views, const Recipe& recipe, const FitOptio
   const std::int64_t block = rows_per_block(*views.delta, kUnitElements);
   const std::int64_t rows = views.delta->rows();
   std::vector<RecipeFit> parts(index((rows + block - 1) / block));
-  pool.for_chunks(rows, block, [&](std::int64_t begin, std::int64_t end) {
-    parts[index(begin / block)] = fit_rows(views, recipe, options, begin, end);
+  return with_columns(views, recipe, options, [&](const FitOptions& complete) {
+    pool.for_chunks(rows, block, [&](std::int64_t begin, std::int64_t end) {
+      parts[index(begin / block)] = fit_rows(views, recipe, complete, begin, end);
+    });
+    RecipeFit fit;
+    for (const RecipeFit& part : parts) {
+      fit.add(part);
+    }
+    return fit;
   });
-  RecipeFit fit;
-  for (const RecipeFit& part : parts) {
-    fit.add(part);
-  }
-  return fit;
 }
 
 Explanation find_recipe(const TargetViews& views, const DeltaMaker& make_delta, DType adapter,
                         const TargetMeasure& one_rounding, ThreadPool& pool) {
-  const std::vector<Recipe> recipes = recipes_for(views.base.dtype, adapter, views.merged.dtype);
+  const std::vector<Recipe> recipes =
+      recipes_for(views.base.dtype, adapter, views.merged.dtype, views.delta->has_dora());
   Explanation best{recipes.front(), {}};
   best.fit.elements = one_rounding.elements;
   best.fit.differing = one_rounding.differing;

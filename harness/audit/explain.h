@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "harness/audit/dora_factors.h"
 #include "harness/audit/measure.h"
 #include "harness/audit/recipe.h"
 #include "harness/model/delta.h"
@@ -35,6 +36,9 @@ struct FitOptions {
   double scale = 1.0;  // times the adapter's own
   bool bound_scale =
       false;  // fill scale_low and scale_high (slow: every element is looked at; not with DoRA)
+  // DoRA's factors by column, where a recipe with its own norm takes them along columns: one pass
+  // over the tensor, to be made once.
+  const std::vector<DoraFactor>* column_factors = nullptr;
 };
 
 /// Fits stored rows [begin, end).  `views.delta` must have been made with the recipe's adapter

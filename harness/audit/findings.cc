@@ -269,11 +269,15 @@ class Findings {
 
   void add_renamed() {
     std::vector<std::string> names;
+    std::vector<std::string> wrapped;
     for (const AuditItem& item : plan_.items) {
-      if (item.renamed) {
+      if (item.renamed && has_peft_residue(item.name)) {
+        wrapped.push_back(item.name);
+      } else if (item.renamed) {
         names.push_back(fmt::format("{} (base: {})", item.name, item.base->name));
       }
     }
+    add_wrapped(wrapped);
     if (!names.empty()) {
       out_.push_back(finding(
           "audit.renamed", {}, Severity::kNote, subject_of(names),
@@ -282,6 +286,21 @@ class Findings {
               "all the same",
               names.size())));
     }
+  }
+
+  /// What PEFT's wrapping left in the names: no loader finds such tensors (F13).
+  void add_wrapped(const std::vector<std::string>& names) {
+    if (names.empty()) {
+      return;
+    }
+    Finding f = finding(
+        "audit.peft-names", {"F13"}, Severity::kError, subject_of(names),
+        fmt::format("{} {} stored under PEFT's names: a loader starts with random weights there",
+                    names.size(), names.size() == 1 ? "tensor is" : "tensors are"));
+    f.expected = "the base's names";
+    f.actual = names.front();
+    f.fix = Fix{false, "save the model that merge_and_unload() returns, or rename the tensors"};
+    out_.push_back(std::move(f));
   }
 
   void add_excused() {

@@ -182,14 +182,6 @@ TensorAudit row_of(const TargetCase& c) {
   return row;
 }
 
-bool has_peft_residue(const std::string& name) {
-  constexpr auto kParts = std::to_array<std::string_view>(
-      {".lora_A", ".lora_B", ".lora_embedding", "modules_to_save", "original_module",
-       "lora_magnitude_vector", "token_adapter", ".base_layer", "trainable_tokens"});
-  return std::any_of(kParts.begin(), kParts.end(),
-                     [&](std::string_view part) { return name.find(part) != std::string::npos; });
-}
-
 std::int64_t number_in(const nlohmann::json& config, const char* key) {
   const auto read = [key](const nlohmann::json& level) -> std::int64_t {
     const auto found = level.find(key);
@@ -258,6 +250,15 @@ Story extra_story(const AuditItem& item) {
 }
 
 }  // namespace
+
+bool has_peft_residue(const std::string& name) {
+  constexpr auto kParts = std::to_array<std::string_view>(
+      {".lora_A", ".lora_B", ".lora_embedding", "modules_to_save", "original_module",
+       "lora_magnitude_vector", "token_adapter", ".base_layer", "trainable_tokens"});
+  return name.starts_with("base_model.model.") ||
+         std::any_of(kParts.begin(), kParts.end(),
+                     [&](std::string_view part) { return name.find(part) != std::string::npos; });
+}
 
 ItemJudgement judge_target(const TargetCase& c) {
   const TargetMeasure& m = c.measure;

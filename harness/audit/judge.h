@@ -28,6 +28,9 @@ struct ItemJudgement {
   bool zero_delta = false;  // the adapter does nothing here
 };
 
+/// Names of adapter parts, or of a model still wrapped by PEFT (F13).
+bool has_peft_residue(const std::string& name);
+
 ItemJudgement judge_target(const TargetCase& c);
 ItemJudgement judge_bytes(const BytesCase& c);
 /// Items with nothing to measure: missing, extra, another shape, not checked.

@@ -36,7 +36,8 @@ class BlockMeasurer {
     begin_row_ = begin;
     end_row_ = end;
     const std::int64_t n = (end - begin) * delta_.cols();
-    d_.assign(index((n + 3) / 4 * 4), 0.0);
+    d_.resize(index((n + 3) / 4 * 4));
+    std::fill(d_.begin() + n, d_.end(), 0.0);
     magnitudes_.clear();
     singles_ = 0;
     delta_.compute(begin, end, d_.data());

@@ -8,6 +8,9 @@
 namespace mg {
 namespace {
 
+// Groups whose masks are or-ed before a branch asks.
+constexpr std::int64_t kGroupsPerLook = 8;
+
 struct Accumulators {
   Vec4 weight_square = {};
   Vec4 delta_square = {};
@@ -110,10 +113,91 @@ std::int64_t count_of(const Mask4& m) {
   chunk.flag_count = flags;
 }
 
+/// The chunk where every element is the correct rounding of W + D, as nearly all are in a right
+/// merge by one rounding: then P is M, the errors are zero and the noise is the residual, so that a
+/// third of the work falls away.  False, with nothing of use in `a`, where that does not hold or an
+/// element is not finite.  `flags` gets the groups that may tighten the scale.
+[[gnu::always_inline]] inline bool exact_chunk_body(KernelChunk& chunk, const GridFormat& store,
+                                                    Accumulators& a) {
+  const GridFormat format = store;
+  const double half_ulp = std::ldexp(1.0, format.shift - 53);
+  const Bits4 exponent_bits = Bits4{} + 0x7FF0000000000000ULL;
+  const std::uint64_t unit = std::uint64_t{1} << format.shift;
+  const double magic = format.subnormal_step * 0x1.8p52;
+  // Of an exact element |D*k - (M-W)| <= |D|*|k-1| + |M-W-D|.
+  const double reach =
+      std::max(std::fabs(chunk.scale_low - 1.0), std::fabs(chunk.scale_high - 1.0));
+  Mask4 inexact = {};
+  std::int64_t flags = 0;
+  for (std::int64_t first = 0; first < chunk.groups; first += kGroupsPerLook) {
+    const std::int64_t last = std::min(chunk.groups, first + kGroupsPerLook);
+    Mask4 look = {};
+    for (std::int64_t group = first; group < last; ++group) {
+      Vec4 w;
+      Vec4 m;
+      Vec4 d;
+      load4(chunk.weight + group * 4, w);
+      load4(chunk.merged + group * 4, m);
+      load4(chunk.delta + group * 4, d);
+      const Vec4 x = w + d;
+      Vec4 m_magnitude;
+      Vec4 x_magnitude;
+      absolute(m, m_magnitude);
+      absolute(x, x_magnitude);
+      // round_to_grid without its care for overflow and NaN, neither of which can equal a finite M
+      // and leave the residual finite.
+      Bits4 bits;
+      bits_of(x, bits);
+      const Bits4 odd = (bits >> static_cast<std::uint64_t>(format.shift)) & 1U;
+      Vec4 normal;
+      from_bits((bits + ((unit >> 1U) - 1U) + odd) & ~(unit - 1U), normal);
+      const Vec4 small = (x + magic) - magic;
+      const Vec4 p = x_magnitude < format.min_normal ? small : normal;
+      inexact |= p != m;
+      const Vec4 done = m - w;
+      const Vec4 residual = done - d;
+      a.weight_square += w * w;
+      a.delta_square += d * d;
+      a.residual_delta += residual * d;
+      a.residual_square += residual * residual;
+      a.step_square += done * done;
+      a.max_merged = m_magnitude > a.max_merged ? m_magnitude : a.max_merged;
+      a.max_expected = x_magnitude > a.max_expected ? x_magnitude : a.max_expected;
+      const Mask4 has_delta = d != 0.0;
+      const Mask4 same = done == 0.0;
+      a.nonzero_delta -= has_delta;
+      a.unchanged -= has_delta & same;
+      a.changed -= ~same;
+      a.subnormal -= (m_magnitude < format.min_normal) & (m != 0.0);
+      Bits4 m_bits;
+      bits_of(m_magnitude, m_bits);
+      Vec4 power;
+      from_bits(m_bits & exponent_bits, power);
+      power = power < format.min_normal ? Vec4{} + format.min_normal : power;
+      Vec4 off;
+      Vec4 size;
+      absolute(residual, off);
+      absolute(d, size);
+      look |= off + size * reach > power * half_ulp;
+    }
+    if (chunk.bound_scale && any(look)) {
+      for (std::int64_t group = first; group < last; ++group) {
+        chunk.flags[flags++] = {static_cast<std::int32_t>(group), true};
+      }
+    }
+  }
+  a.noise_square = a.residual_square;
+  chunk.flag_count = flags;
+  return !any(inexact) && std::isfinite(sum_of(a.residual_square));
+}
+
 [[gnu::always_inline]] inline void chunk_sums(KernelChunk& chunk, const GridFormat& store,
                                               KernelSums& sums) {
   Accumulators a;
-  chunk_body(chunk, store, a);
+  if (!exact_chunk_body(chunk, store, a)) {
+    a = {};
+    chunk_body(chunk, store, a);
+  }
   KernelSums part;
   part.weight_square = sum_of(a.weight_square);
   part.delta_square = sum_of(a.delta_square);

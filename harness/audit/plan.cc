@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -50,6 +51,26 @@ void refuse_quantised(const Checkpoint& checkpoint, std::string_view role) {
          .hint =
              "dequantise it to 16 bits first, or audit against the 16-bit model the adapter fits"});
   }
+}
+
+/// x [rows, cols] and y [cols, rows] hold each other's transpose.
+bool is_transpose(const TensorView& x, const TensorView& y) {
+  if (x.shape.size() != 2 || y.shape.size() != 2 || x.dtype != y.dtype || x.dim(0) != y.dim(1) ||
+      x.dim(1) != y.dim(0)) {
+    return false;
+  }
+  const auto width = static_cast<std::size_t>(dtype_bits(x.dtype) / 8);
+  const auto at = [width](const TensorView& view, std::int64_t i, std::int64_t j) {
+    return view.data + static_cast<std::size_t>(i * view.dim(1) + j) * width;
+  };
+  for (std::int64_t i = 0; i < x.dim(0); ++i) {
+    for (std::int64_t j = 0; j < x.dim(1); ++j) {
+      if (std::memcmp(at(x, i, j), at(y, j, i), width) != 0) {
+        return false;
+      }
+    }
+  }
+  return true;
 }
 
 class Planner {
@@ -240,7 +261,7 @@ class Planner {
   /// table.
   void add_heads_of_the_adapter() {
     for (const AttachedReplacement& replacement : attached_.replacements) {
-      if (replacement.target == nullptr) {
+      if (replacement.target == nullptr && !replacement.replacement->base_copy) {
         AuditItem item;
         item.kind = ItemKind::kReplaced;
         item.replacement = replacement.replacement;
@@ -248,7 +269,9 @@ class Planner {
         place_head(std::move(item));
       }
     }
-    if (const AttachedDelta* head = attached_.head_delta()) {
+    const AttachedDelta* head = attached_.head_delta();
+    if (head != nullptr && !(by_canon_.find(std::string(kHead)) == by_canon_.end() && plan_.tied &&
+                             is_shared(*head))) {
       AuditItem item;
       item.kind = ItemKind::kTarget;
       item.delta = head;
@@ -256,6 +279,16 @@ class Planner {
       item.start = head->target->view;
       place_head(std::move(item));
     }
+  }
+
+  /// Whether the pair on the head is the embedding's own, the other way round: PEFT ties the two
+  /// (ensure_weight_tying) and saves both, so that the shared table holds what either side asks
+  /// for.
+  bool is_shared(const AttachedDelta& head) const {
+    const AttachedDelta* table = attached_.delta_for(*head.target);
+    return table != nullptr && table->module->scale == head.module->scale &&
+           is_transpose(head.module->a, table->module->b) &&
+           is_transpose(head.module->b, table->module->a);
   }
 
   void place_head(AuditItem item) {

@@ -23,6 +23,7 @@ struct Row {
   As adapter = As::kExact;
   As product = As::kExact;
   As delta = As::kExact;
+  As update = As::kExact;
   As sum = As::kExact;
   bool accumulates_on_weight = false;
 };
@@ -37,6 +38,11 @@ constexpr std::array kRows = {
         .adapter = As::kBase,
         .product = As::kBase,
         .delta = As::kBase},
+    // PEFT on 16-bit tensors rounds after every step (tuners/lora/variants.py, DoraLinearVariant).
+    Row{.name = "adapter-in-base-dtype",
+        .adapter = As::kBase,
+        .delta = As::kBase,
+        .update = As::kBase},
     Row{.name = "base-in-merged-dtype", .load = As::kMerged},
     Row{.name = "delta-in-merged-dtype", .load = As::kMerged, .delta = As::kMerged},
     Row{.name = "adapter-in-merged-dtype",
@@ -48,15 +54,31 @@ constexpr std::array kRows = {
         .adapter = As::kMerged,
         .product = As::kMerged,
         .delta = As::kMerged},
+    Row{.name = "adapter-in-merged-dtype",
+        .load = As::kMerged,
+        .adapter = As::kMerged,
+        .delta = As::kMerged,
+        .update = As::kMerged},
     Row{.name = "merged-in-base-dtype", .sum = As::kBase},
     Row{.name = "merged-in-base-dtype", .delta = As::kBase, .sum = As::kBase},
     Row{.name = "merged-in-base-dtype", .adapter = As::kBase, .delta = As::kBase, .sum = As::kBase},
+    Row{.name = "merged-in-base-dtype",
+        .adapter = As::kBase,
+        .delta = As::kBase,
+        .update = As::kBase,
+        .sum = As::kBase},
     Row{.name = "bf16-detour", .load = As::kBf16, .sum = As::kBf16},
     Row{.name = "bf16-detour", .load = As::kBf16, .delta = As::kBf16, .sum = As::kBf16},
     Row{.name = "bf16-detour",
         .load = As::kBf16,
         .adapter = As::kBf16,
         .delta = As::kBf16,
+        .sum = As::kBf16},
+    Row{.name = "bf16-detour",
+        .load = As::kBf16,
+        .adapter = As::kBf16,
+        .delta = As::kBf16,
+        .update = As::kBf16,
         .sum = As::kBf16},
     Row{.name = "bf16-detour", .sum = As::kBf16},
     Row{.name = "fp16-detour", .load = As::kF16, .sum = As::kF16},
@@ -127,6 +149,7 @@ Recipe instantiate(const Row& row, const Dtypes& dtypes) {
   }
   recipe.product = rounding(row.product);
   recipe.delta = rounding(row.delta);
+  recipe.update = rounding(row.update);
   recipe.sum = rounding(row.sum);
   if (recipe.sum == dtypes.merged) {
     recipe.sum.reset();
@@ -140,7 +163,7 @@ RecipeKind kind_of(const Recipe& recipe, const Dtypes& dtypes) {
   const auto coarser = [&](const std::optional<DType>& dtype) {
     return dtype && precision(*dtype) < needed;
   };
-  if (coarser(recipe.load) || coarser(recipe.sum)) {
+  if (coarser(recipe.load) || coarser(recipe.update) || coarser(recipe.sum)) {
     return RecipeKind::kDetour;
   }
   if (coarser(recipe.adapter) || coarser(recipe.delta)) {
@@ -151,7 +174,8 @@ RecipeKind kind_of(const Recipe& recipe, const Dtypes& dtypes) {
 
 bool same_arithmetic(const Recipe& x, const Recipe& y) {
   return x.load == y.load && x.adapter == y.adapter && x.product == y.product &&
-         x.delta == y.delta && x.sum == y.sum && x.accumulates_on_weight == y.accumulates_on_weight;
+         x.delta == y.delta && x.update == y.update && x.sum == y.sum &&
+         x.accumulates_on_weight == y.accumulates_on_weight;
 }
 
 std::string plain_name(const Dtypes& dtypes) {
@@ -177,7 +201,7 @@ bool is_even(double value, const GridFormat& format) {
 
 }  // namespace
 
-std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged) {
+std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora) {
   const Dtypes dtypes{base, adapter, merged};
   std::vector<Recipe> recipes;
   for (const Row& row : kRows) {
@@ -185,12 +209,12 @@ std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged) {
     const bool known = std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& other) {
       return same_arithmetic(other, recipe);
     });
-    if (known) {
+    if (known || (recipe.update && !dora)) {
       continue;
     }
     recipe.kind = kind_of(recipe, dtypes);
-    const bool one_rounding =
-        !recipe.load && !recipe.adapter && !recipe.product && !recipe.delta && !recipe.sum;
+    const bool one_rounding = !recipe.load && !recipe.adapter && !recipe.product && !recipe.delta &&
+                              !recipe.update && !recipe.sum;
     if (one_rounding) {
       recipe.name = plain_name(dtypes);
     }
@@ -262,7 +286,11 @@ double ElementArithmetic::expected(double w, double d, double factor) const {
   if (recipe_.delta) {
     delta = round_to(*recipe_.delta, delta);
   }
-  double sum = factor * (weight + delta);
+  double sum = weight + delta;
+  if (recipe_.update) {
+    sum = round_to(*recipe_.update, sum);
+  }
+  sum *= factor;
   if (recipe_.sum) {
     sum = round_to(*recipe_.sum, sum);
   }
@@ -291,6 +319,12 @@ Range ElementArithmetic::allowed_delta(double w, double merged, double magnitude
     // W + D is itself rounded to FP32 before the factor.
     range.low -= kUnit32 * std::fabs(range.low);
     range.high += kUnit32 * std::fabs(range.high);
+  }
+  if (recipe_.update) {
+    range = preimage(range, *recipe_.update);
+    if (range.empty()) {
+      return range;
+    }
   }
   const double weight = recipe_.load ? round_to(*recipe_.load, w) : w;
   range.low -= weight;

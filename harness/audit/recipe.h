@@ -34,6 +34,7 @@ struct Recipe {
   std::optional<DType> adapter;  // of A, B and DoRA's magnitude
   std::optional<DType> product;  // of B*A before it is scaled
   std::optional<DType> delta;    // of s*B*A
+  std::optional<DType> update;   // of W + delta, and of DoRA's norm and factor; DoRA only
   std::optional<DType> sum;      // of the result, before it is stored in the merged dtype
   // W takes part in the FP32 accumulation (one GEMM with beta = 1): its rounding errors scale with
   // |W| too.
@@ -41,7 +42,7 @@ struct Recipe {
 };
 
 /// The recipes that make sense for these stored dtypes, most ordinary first, without repeats.
-std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged);
+std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora = false);
 
 /// An interval of real numbers; an open end is not part of it.
 struct Range {

@@ -10,38 +10,68 @@ namespace {
 
 constexpr std::int64_t kPanel = PackedRight::kPanel;
 
-// kRows rows of one panel of eight columns; `count` of the columns are stored.
-template <int kRows>
-[[gnu::always_inline]] inline void panel_rows(const double* left, std::int64_t rank,
-                                              const double* panel, double scale, double* out,
-                                              std::int64_t stride, std::int64_t count) {
-  Vec4 low[kRows] = {};
-  Vec4 high[kRows] = {};
+/// The first `count` of eight values times `scale`.
+[[gnu::always_inline]] inline void store_row(const Vec4& low, const Vec4& high, double scale,
+                                             double* out, std::int64_t count) {
+  if (count == kPanel) {
+    store4(low * scale, out);
+    store4(high * scale, out + 4);
+    return;
+  }
+  double both[kPanel];
+  store4(low * scale, both);
+  store4(high * scale, both + 4);
+  std::memcpy(out, both, static_cast<std::size_t>(count) * sizeof(double));
+}
+
+[[gnu::always_inline]] inline void add_products(double l, const Vec4& p_low, const Vec4& p_high,
+                                                Vec4& low, Vec4& high) {
+  low += p_low * l;
+  high += p_high * l;
+}
+
+/// Four rows of one panel.  Named sums instead of an array: g++ 12 clears and copies an array in
+/// memory, which takes as long as the products.
+[[gnu::always_inline]] inline void panel_four_rows(const double* left, std::int64_t rank,
+                                                   const double* panel, double scale, double* out,
+                                                   std::int64_t stride, std::int64_t count) {
+  Vec4 low0 = {};
+  Vec4 low1 = {};
+  Vec4 low2 = {};
+  Vec4 low3 = {};
+  Vec4 high0 = {};
+  Vec4 high1 = {};
+  Vec4 high2 = {};
+  Vec4 high3 = {};
   for (std::int64_t k = 0; k < rank; ++k) {
     Vec4 p_low;
     Vec4 p_high;
     load4(panel + k * kPanel, p_low);
     load4(panel + k * kPanel + 4, p_high);
-    for (int i = 0; i < kRows; ++i) {
-      const double l = left[i * rank + k];
-      low[i] += p_low * l;
-      high[i] += p_high * l;
-    }
+    add_products(left[k], p_low, p_high, low0, high0);
+    add_products(left[rank + k], p_low, p_high, low1, high1);
+    add_products(left[2 * rank + k], p_low, p_high, low2, high2);
+    add_products(left[3 * rank + k], p_low, p_high, low3, high3);
   }
-  if (count == kPanel) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kRows; ++i) {
-      store4(low[i] * scale, out + i * stride);
-      store4(high[i] * scale, out + i * stride + 4);
-    }
-    return;
+  store_row(low0, high0, scale, out, count);
+  store_row(low1, high1, scale, out + stride, count);
+  store_row(low2, high2, scale, out + 2 * stride, count);
+  store_row(low3, high3, scale, out + 3 * stride, count);
+}
+
+[[gnu::always_inline]] inline void panel_one_row(const double* left, std::int64_t rank,
+                                                 const double* panel, double scale, double* out,
+                                                 std::int64_t count) {
+  Vec4 low = {};
+  Vec4 high = {};
+  for (std::int64_t k = 0; k < rank; ++k) {
+    Vec4 p_low;
+    Vec4 p_high;
+    load4(panel + k * kPanel, p_low);
+    load4(panel + k * kPanel + 4, p_high);
+    add_products(left[k], p_low, p_high, low, high);
   }
-  for (int i = 0; i < kRows; ++i) {
-    double both[kPanel];
-    store4(low[i] * scale, both);
-    store4(high[i] * scale, both + 4);
-    std::memcpy(out + i * stride, both, static_cast<std::size_t>(count) * sizeof(double));
-  }
+  store_row(low, high, scale, out, count);
 }
 
 [[gnu::always_inline]] inline void multiply(const double* left, std::int64_t rows,
@@ -55,10 +85,10 @@ template <int kRows>
     const std::int64_t count = cols - j < kPanel ? cols - j : kPanel;
     std::int64_t i = 0;
     for (; i + 4 <= rows; i += 4) {
-      panel_rows<4>(left + i * rank, rank, panel, scale, out + i * cols + j, cols, count);
+      panel_four_rows(left + i * rank, rank, panel, scale, out + i * cols + j, cols, count);
     }
     for (; i < rows; ++i) {
-      panel_rows<1>(left + i * rank, rank, panel, scale, out + i * cols + j, cols, count);
+      panel_one_row(left + i * rank, rank, panel, scale, out + i * cols + j, count);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "tests/audit/synthetic.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -151,22 +152,43 @@ void LowRankCase::fill(const Options& options) {
 }
 
 Tensor LowRankCase::merge(DType merged, const MergeSteps& steps, double multiple) const {
+  const Pair pair{a, b, module.scale, attached.transposed,
+                  module.magnitude.empty() ? Tensor() : magnitude};
+  return merge_pair(weight, pair, merged, steps, multiple);
+}
+
+Tensor merge_pair(const Tensor& weight, const Pair& pair, DType merged, const MergeSteps& steps,
+                  double multiple) {
   const std::int64_t rows = weight.shape[0];
-  const std::int64_t cols = weight.shape[1];
-  const std::int64_t rank = a.shape[0];
-  const auto scale = static_cast<float>(module.scale * multiple);
-  Tensor out(merged, {rows, cols});
+  const std::int64_t cols = weight.size() / rows;
+  const std::int64_t rank = pair.a.shape[0];
+  const auto scale = static_cast<float>(pair.scale * multiple);
+  std::vector<float> lefts(static_cast<std::size_t>(rows * rank));
+  std::vector<float> rights(static_cast<std::size_t>(cols * rank));
+  for (std::int64_t k = 0; k < rank; ++k) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const double value = pair.transposed ? pair.a.get(k * rows + i) : pair.b.get(i * rank + k);
+      lefts[static_cast<std::size_t>(i * rank + k)] =
+          round_float(static_cast<float>(value), steps.adapter);
+    }
+    for (std::int64_t j = 0; j < cols; ++j) {
+      const double value = pair.transposed ? pair.b.get(j * rank + k) : pair.a.get(k * cols + j);
+      rights[static_cast<std::size_t>(j * rank + k)] =
+          round_float(static_cast<float>(value), steps.adapter);
+    }
+  }
+  std::vector<float> updated(static_cast<std::size_t>(rows * cols));
   std::vector<float> products(static_cast<std::size_t>(rank));
   for (std::int64_t i = 0; i < rows; ++i) {
-    std::vector<float> updated(static_cast<std::size_t>(cols));
-    double square = 0;
     for (std::int64_t j = 0; j < cols; ++j) {
+      const float* left = lefts.data() + i * rank;
+      const float* right = rights.data() + j * rank;
       float fused = 0.0F;
       for (std::int64_t k = 0; k < rank; ++k) {
-        const float left = round_float(static_cast<float>(b.get(i * rank + k)), steps.adapter);
-        const float right = round_float(static_cast<float>(a.get(k * cols + j)), steps.adapter);
-        products[static_cast<std::size_t>(k)] = left * right;
-        fused = std::fma(left, right, fused);
+        products[static_cast<std::size_t>(k)] = left[k] * right[k];
+        if (steps.order == Order::kFma) {
+          fused = std::fma(left[k], right[k], fused);
+        }
       }
       const float product = steps.order == Order::kFma ? fused : dot(products, steps.order);
       const float delta = round_float(round_float(product, steps.product) * scale, steps.delta);
@@ -178,18 +200,29 @@ Tensor LowRankCase::merge(DType merged, const MergeSteps& steps, double multiple
           sum += value * scale;
         }
       }
-      updated[static_cast<std::size_t>(j)] = sum;
-      square += static_cast<double>(sum) * static_cast<double>(sum);
+      updated[static_cast<std::size_t>(i * cols + j)] = round_float(sum, steps.update);
     }
-    const bool dora = !module.magnitude.empty();
-    const float factor =
-        dora ? static_cast<float>(magnitude.get(i)) / std::sqrt(static_cast<float>(square)) : 1.0F;
-    for (std::int64_t j = 0; j < cols; ++j) {
-      const float value = dora ? factor * updated[static_cast<std::size_t>(j)]
-                               : updated[static_cast<std::size_t>(j)];
-      const float rounded = round_float(value, steps.sum);
-      out.set(i * cols + j, static_cast<double>(rounded));
+  }
+  const bool dora = !pair.magnitude.shape.empty();
+  std::vector<double> square(static_cast<std::size_t>(std::max(rows, cols)), 0.0);
+  const auto group = [&](std::int64_t at) {
+    return static_cast<std::size_t>(pair.transposed ? at % cols : at / cols);
+  };
+  Tensor out(merged, weight.shape);
+  for (std::int64_t at = 0; at < rows * cols; ++at) {
+    const auto value = static_cast<double>(updated[static_cast<std::size_t>(at)]);
+    square[group(at)] += value * value;
+  }
+  for (std::int64_t at = 0; at < rows * cols; ++at) {
+    float value = updated[static_cast<std::size_t>(at)];
+    if (dora) {
+      const auto magnitude =
+          static_cast<float>(pair.magnitude.get(static_cast<std::int64_t>(group(at))));
+      const float norm =
+          round_float(std::sqrt(static_cast<float>(square[group(at)])), steps.update);
+      value *= round_float(round_float(magnitude, steps.adapter) / norm, steps.update);
     }
+    out.set(at, static_cast<double>(round_float(value, steps.sum)));
   }
   return out;
 }

@@ -46,10 +46,25 @@ struct MergeSteps {
   std::optional<DType> adapter = std::nullopt;
   std::optional<DType> product = std::nullopt;
   std::optional<DType> delta = std::nullopt;
+  std::optional<DType> update = std::nullopt;  // W + delta, DoRA's norm and factor
   std::optional<DType> sum = std::nullopt;
   Order order = Order::kAscending;
   bool accumulate_on_weight = false;
 };
+
+/// A low-rank pair as PEFT stores it.
+struct Pair {
+  Tensor a;  // [R, in]
+  Tensor b;  // [out, R]
+  double scale = 1.0;
+  // W is [in, out]: Conv1D, embeddings (whose A and B take these places).
+  bool transposed = false;
+  Tensor magnitude = {};  // DoRA, one per output; empty without
+};
+
+/// What a tool with these steps stores for W and `multiple` times the right delta.
+Tensor merge_pair(const Tensor& weight, const Pair& pair, DType merged,
+                  const MergeSteps& steps = {}, double multiple = 1.0);
 
 /// W [rows, cols], A [rank, cols], B [rows, rank] and their attachment.
 struct LowRankCase {

@@ -1,12 +1,7 @@
 #include "tests/audit/world.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <cmath>
-#include <fstream>
-
-#include "harness/result/status.h"
 
 namespace mg::test {
 namespace {
@@ -31,10 +26,6 @@ std::string path_of_module(std::int64_t layer, const std::string& module) {
   return fmt::format("model.layers.{}.{}.{}", layer, mlp ? "mlp" : "self_attn", module);
 }
 
-void write_json(const std::filesystem::path& path, const nlohmann::json& value) {
-  std::ofstream(path) << value.dump(2) << "\n";
-}
-
 std::string adapter_name(const std::string& weight, const std::string& part) {
   return "base_model.model." + weight.substr(0, weight.size() - std::string(".weight").size()) +
          part;
@@ -42,35 +33,11 @@ std::string adapter_name(const std::string& weight, const std::string& part) {
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path, const Tensors& tensors) {
-  nlohmann::json header = nlohmann::json::object();
-  header["__metadata__"] = {{"format", "pt"}};
-  std::size_t at = 0;
-  for (const auto& [name, tensor] : tensors) {
-    header[name] = {{"dtype", std::string(dtype_name(tensor.dtype))},
-                    {"shape", tensor.shape},
-                    {"data_offsets", {at, at + tensor.bytes.size()}}};
-    at += tensor.bytes.size();
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  std::ofstream out(path, std::ios::binary);
-  const auto length = static_cast<std::uint64_t>(text.size());
-  out.write(reinterpret_cast<const char*>(&length), sizeof(length));
-  out << text;
-  for (const auto& [name, tensor] : tensors) {
-    out.write(reinterpret_cast<const char*>(tensor.bytes.data()),
-              static_cast<std::streamsize>(tensor.bytes.size()));
-  }
-}
-
 World::World(const WorldOptions& world_options) : options(world_options) {
   std::mt19937_64 random(options.seed);
   config = {{"architectures", {"LlamaForCausalLM"}},
             {"model_type", "llama"},
-            {"dtype", options.base == DType::kF16    ? "float16"
-                      : options.base == DType::kBF16 ? "bfloat16"
-                                                     : "float32"},
+            {"dtype", config_dtype(options.base)},
             {"hidden_size", kHidden},
             {"intermediate_size", kInner},
             {"num_hidden_layers", kLayers},
@@ -84,9 +51,7 @@ World::World(const WorldOptions& world_options) : options(world_options) {
             {"max_position_embeddings", 128},
             {"tie_word_embeddings", options.tied}};
   merged_config = config;
-  merged_config["dtype"] = options.merged == DType::kF16    ? "float16"
-                           : options.merged == DType::kBF16 ? "bfloat16"
-                                                            : "float32";
+  merged_config["dtype"] = config_dtype(options.merged);
   adapter_config = {{"peft_type", "LORA"},
                     {"base_model_name_or_path", "base"},
                     {"task_type", "CAUSAL_LM"},
@@ -99,13 +64,6 @@ World::World(const WorldOptions& world_options) : options(world_options) {
   make_base(random);
   make_adapter(random);
   merge_all();
-}
-
-World::~World() {
-  if (!folder_.empty()) {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
 }
 
 void World::make_base(std::mt19937_64& random) {
@@ -182,24 +140,20 @@ const Tensor& World::b_of(const std::string& weight) const {
   return adapter.at(adapter_name(weight, ".lora_B.weight"));
 }
 
-double World::scale_of(const std::string& weight) const {
+Pair World::pair_of(const std::string& weight) const {
   const auto rank = static_cast<double>(a_of(weight).shape[0]);
-  return options.rslora ? options.alpha / std::sqrt(rank) : options.alpha / rank;
+  Pair pair{a_of(weight), b_of(weight),
+            options.rslora ? options.alpha / std::sqrt(rank) : options.alpha / rank};
+  const auto magnitude = adapter.find(adapter_name(weight, ".lora_magnitude_vector"));
+  if (magnitude != adapter.end()) {
+    pair.magnitude = magnitude->second;
+  }
+  return pair;
 }
 
 Tensor World::merge_target(const std::string& weight, double multiple,
                            const MergeSteps& steps) const {
-  LowRankCase c;
-  c.weight = base.at(weight);
-  c.a = a_of(weight);
-  c.b = b_of(weight);
-  c.module.scale = scale_of(weight);
-  const auto magnitude = adapter.find(adapter_name(weight, ".lora_magnitude_vector"));
-  if (magnitude != adapter.end()) {
-    c.magnitude = magnitude->second;
-    c.module.magnitude = c.magnitude.view();
-  }
-  return c.merge(options.merged, steps, multiple);
+  return merge_pair(base.at(weight), pair_of(weight), options.merged, steps, multiple);
 }
 
 Tensor World::merge_target(const std::string& weight, double multiple) const {
@@ -214,49 +168,6 @@ void World::merge_all(double multiple) {
   for (const std::string& weight : targets()) {
     merged[weight] = merge_target(weight, multiple);
   }
-}
-
-std::filesystem::path World::write() const {
-  static_assert(sizeof(std::uintptr_t) <= sizeof(unsigned long long));
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() /
-      fmt::format("mg-audit-{}-{:x}", getpid(), reinterpret_cast<std::uintptr_t>(this));
-  const_cast<World*>(this)->folder_ = folder;
-  for (const char* part : {"base", "adapter", "merged"}) {
-    std::filesystem::create_directories(folder / part);
-  }
-  write_json(folder / "base/config.json", config);
-  write_json(folder / "merged/config.json", merged_config);
-  write_json(folder / "adapter/adapter_config.json", adapter_config);
-  write_safetensors(folder / "base/model.safetensors", base);
-  write_safetensors(folder / "merged/model.safetensors", merged);
-  write_safetensors(folder / "adapter/adapter_model.safetensors", adapter);
-  return folder;
-}
-
-AuditOutcome World::audit(int threads) const {
-  const std::filesystem::path folder = write();
-  const Checkpoint base_checkpoint = Checkpoint::open(folder / "base");
-  const Adapter peft = Adapter::open(folder / "adapter");
-  const Checkpoint merged_checkpoint = Checkpoint::open(folder / "merged");
-  const AttachedAdapter attached = attach(peft, base_checkpoint);
-  ThreadPool pool(threads);
-  return run_audit(base_checkpoint, peft, attached, merged_checkpoint, pool);
-}
-
-int exit_code_of(const AuditOutcome& outcome) {
-  return exit_code(decide_status(
-      {.findings = outcome.findings, .verdicts = {}, .not_checked = outcome.not_checked}));
-}
-
-std::string describe(const AuditOutcome& outcome) {
-  std::string text = fmt::format("recipe {} ({})\n", outcome.result.recipe.name,
-                                 outcome.result.recipe.share.value_or(-1));
-  for (const Finding& f : outcome.findings) {
-    text += fmt::format("  {} {} [{}] {}: {}\n", severity_name(f.severity), f.rule,
-                        fmt::join(f.catalogue, " "), f.subject, f.message);
-  }
-  return text;
 }
 
 }  // namespace mg::test

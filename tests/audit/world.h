@@ -2,22 +2,12 @@
 // table and the healthy merges are planted into.
 #pragma once
 
-#include <filesystem>
-#include <functional>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "harness/audit/audit.h"
-#include "tests/audit/synthetic.h"
+#include "tests/audit/checkpoints.h"
 
 namespace mg::test {
-
-using Tensors = std::map<std::string, Tensor>;
-
-/// Writes a safetensors file with the tensors in the order of their names.
-void write_safetensors(const std::filesystem::path& path, const Tensors& tensors);
 
 /// A Llama of three layers, hidden 64, intermediate 96, four heads over two key/value heads,
 /// vocabulary 128, untied.
@@ -37,20 +27,11 @@ struct WorldOptions {
   std::uint64_t seed = 1;
 };
 
-class World {
+class World : public Checkpoints {
  public:
   explicit World(const WorldOptions& options);
-  World(const World&) = delete;
-  World& operator=(const World&) = delete;
-  ~World();
 
   WorldOptions options;
-  Tensors base;
-  Tensors adapter;  // with PEFT's names
-  Tensors merged;
-  nlohmann::json config;
-  nlohmann::json merged_config;
-  nlohmann::json adapter_config;
 
   /// Weights a pair belongs to: "model.layers.0.self_attn.q_proj.weight".
   std::vector<std::string> targets() const;
@@ -61,22 +42,12 @@ class World {
   void merge_all(double multiple = 1.0);
   const Tensor& a_of(const std::string& weight) const;
   const Tensor& b_of(const std::string& weight) const;
-  /// alpha / r as the adapter's config says, patterns included.
-  double scale_of(const std::string& weight) const;
-
-  /// Writes the three folders and audits them with two threads.
-  AuditOutcome audit(int threads = 2) const;
-  std::filesystem::path write() const;
+  /// With the scale the adapter's config asks for.
+  Pair pair_of(const std::string& weight) const;
 
  private:
   void make_base(std::mt19937_64& random);
   void make_adapter(std::mt19937_64& random);
-  std::filesystem::path folder_;
 };
-
-/// Exit code of the run this outcome belongs to.
-int exit_code_of(const AuditOutcome& outcome);
-/// Every finding, for messages of failed tests.
-std::string describe(const AuditOutcome& outcome);
 
 }  // namespace mg::test
