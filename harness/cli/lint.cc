@@ -10,6 +10,7 @@
 #include "harness/cli/command.h"
 #include "harness/cli/lint_text.h"
 #include "harness/cli/version.h"
+#include "harness/lint/fix.h"
 #include "harness/result/report.h"
 #include "harness/result/status.h"
 #include "kernels/core/error.h"
@@ -24,6 +25,10 @@ struct LintArguments {
   std::string base;
   std::string adapter;
   std::string json;
+  std::string server;
+  std::vector<std::string> accepted_keys;
+  bool fix = false;
+  bool dry_run = false;
 };
 
 lint::Options options_of(const LintArguments& arguments) {
@@ -35,6 +40,8 @@ lint::Options options_of(const LintArguments& arguments) {
   if (!arguments.adapter.empty()) {
     options.adapter = arguments.adapter;
   }
+  options.server = arguments.server;
+  options.accepted_keys = arguments.accepted_keys;
   return options;
 }
 
@@ -74,12 +81,45 @@ void write_report(const LintArguments& arguments, const Report& report) {
   throw error;
 }
 
+/// Shows or makes the repairs, and says what was done.
+void repair(const LintArguments& arguments, const CommandContext& context,
+            const lint::Context& folders, const lint::FixPlan& plan) {
+  if (arguments.json != "-") {
+    fmt::print("{}", fix_text(plan, arguments.dry_run, context.terminal));
+  }
+  if (!arguments.dry_run) {
+    lint::apply_fix(folders, plan, kVersion, context.command_line);
+  }
+}
+
+/// One repair can uncover the next fault (tensors whose names were wrong, say), so --fix goes on
+/// while it finds something new to do.
+lint::Result examine(const LintArguments& arguments, const CommandContext& context) {
+  constexpr int kMostRounds = 8;
+  const lint::Options options = options_of(arguments);
+  for (int round = 0;; ++round) {
+    const lint::Context folders = lint::open_context(options);
+    lint::Result result = lint::run(folders, options);
+    if (!arguments.fix && !arguments.dry_run) {
+      return result;
+    }
+    const lint::FixPlan plan = lint::plan_fix(folders, result);
+    if (plan.edits.empty() || round == kMostRounds) {
+      return result;
+    }
+    repair(arguments, context, folders, plan);
+    if (arguments.dry_run) {
+      return result;
+    }
+  }
+}
+
 void lint_command(const LintArguments& arguments, CommandContext& context) {
   const auto begin = std::chrono::steady_clock::now();
   Report report = start_report(arguments, context);
   lint::Result result;
   try {
-    result = lint::run(options_of(arguments));
+    result = examine(arguments, context);
   } catch (const Error& error) {
     fail(arguments, std::move(report), error);
   }
@@ -105,6 +145,15 @@ void add_lint_command(CLI::App& app, CommandContext& context) {
   command->add_option("MERGED", arguments->merged, "Folder of the merged checkpoint")->required();
   command->add_option("--base", arguments->base, "Folder of the base model");
   command->add_option("--adapter", arguments->adapter, "Folder of the adapter");
+  command->add_option("--server", arguments->server,
+                      "Also what this server demands: vllm, transformers, sglang, llama.cpp");
+  command->add_flag("--fix", arguments->fix,
+                    "Make the safe repairs; old files stay as NAME.bak, and "
+                    "mergegauge-provenance.json says what was done");
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Show what --fix would change, change nothing");
+  command->add_option("--accept-key", arguments->accepted_keys,
+                      "A config key that was not read and is known to be harmless");
   command->add_option("--json", arguments->json,
                       "Write the report to this file, or to - for standard output");
   command->callback([arguments, &context] { lint_command(*arguments, context); });

@@ -64,6 +64,20 @@ std::string finding_text(const Finding& finding, const Terminal& terminal) {
   return text;
 }
 
+std::string fix_text(const lint::FixPlan& plan, bool dry_run, const Terminal& terminal) {
+  std::string text =
+      terminal.bold(dry_run ? "--fix would change:" : "Repaired (old files are NAME.bak):") + "\n";
+  for (const lint::Edit& edit : plan.edits) {
+    text += fmt::format("  {}\n", lint::describe(edit));
+  }
+  for (const lint::FileChange& change : plan.changes) {
+    if (dry_run && !change.diff.empty()) {
+      text += "\n" + change.diff;
+    }
+  }
+  return text + "\n";
+}
+
 std::string lint_text(const Report& report, const Terminal& terminal) {
   std::string text = verdict(report, count_findings(report), terminal) + "\n";
   for (const Finding* finding : findings_by_severity(report)) {

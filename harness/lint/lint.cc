@@ -72,7 +72,8 @@ void note_not_run(const Options& options, Result& result) {
         ids.emplace_back(rule->id);
       }
     }
-    if (ids.empty()) {
+    // `check` asks for no server, and the report says which inputs it had.
+    if (ids.empty() || (options.audit_follows && needs == Needs::kServer)) {
       continue;
     }
     LintFinding note;

@@ -7,7 +7,8 @@ const std::vector<const Rule*>& rules() {
     std::vector<const Rule*> all;
     for (const std::span<const Rule> family :
          {file_rules(), index_rules(), quantization_rules(), dtype_rules(), name_rules(),
-          tensor_rules(), head_rules()}) {
+          tensor_rules(), head_rules(), config_rules(), tokenizer_rules(), companion_file_rules(),
+          adapter_rules(), serving_rules()}) {
       for (const Rule& rule : family) {
         all.push_back(&rule);
       }

@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "harness/audit/audit.h"
-#include "harness/run/config_differences.h"
+#include "harness/lint/config_diff.h"
+#include "harness/lint/lint.h"
 #include "harness/run/describe.h"
 #include "harness/run/logit_metrics.h"
 #include "harness/run/memory.h"
@@ -77,6 +78,7 @@ class Check {
   }
 
   void phases() {
+    phase("lint", [this] { lint(); });
     phase("open", [this] { open(); });
     if (options_.digests) {
       phase("digest", [this] { digest(); });
@@ -93,6 +95,22 @@ class Check {
     }
   }
 
+  /// What configs and headers tell.  Goes on whatever it finds: what cannot be read ends the run in
+  /// open(), with that reader's error.
+  void lint() {
+    lint::Options settings;
+    settings.merged = options_.merged;
+    settings.base = options_.base;
+    settings.adapter = options_.adapter;
+    settings.accepted_keys = options_.accepted_keys;
+    settings.audit_follows = options_.audit;
+    const lint::Context context = lint::open_context(settings);
+    add_findings(lint::run(context, settings).plain_findings());
+    report_.provenance.emplace();
+    report_.provenance->config_differences =
+        lint::config_differences(*context.base, context.merged);
+  }
+
   void open() {
     base_ = std::make_unique<OpenModel>(options_.base);
     base_->model.require_complete(base_->checkpoint);
@@ -107,9 +125,6 @@ class Check {
             : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false)));
     prompts_ = load_prompts(options_.suites, limits_of(*base_), options_.token_budget);
     report_.inputs.suites = prompts_.suites;
-    add_findings(config_findings(*base_, *merged_, options_.accepted_keys));
-    report_.provenance.emplace();
-    report_.provenance->config_differences = config_differences(*base_, *merged_);
   }
 
   void digest() {

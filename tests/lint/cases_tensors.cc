@@ -28,7 +28,7 @@ void nest_text_config(const World& world, const std::string& file) {
          {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
           "num_key_value_heads", "rms_norm_eps", "rope_theta", "rope_scaling", "vocab_size",
           "max_position_embeddings", "hidden_act", "sliding_window", "use_sliding_window",
-          "max_window_layers", "tie_word_embeddings"}) {
+          "max_window_layers", "tie_word_embeddings", "layer_types"}) {
       if (config.contains(key)) {
         text[key] = config[key];
         config.erase(key);

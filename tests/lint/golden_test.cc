@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
+#include "harness/model/resolve.h"
 #include "tests/lint/world.h"
 
 namespace mg::lint {
@@ -63,6 +65,59 @@ TEST(LintGolden, QuantisedBasesAreRecognisedAndNotCalledLeftovers) {
 
 TEST(LintGolden, TheDemoIsQuiet) {
   const Result result = lint_triple(fs::path(MG_TEST_DATA) / "demo");
+  EXPECT_THAT(rules_above_note(result), IsEmpty()) << findings_text(result);
+}
+
+/// A header over `tensors` in bfloat16, and data that takes no room on the disk.
+void write_sparse(const fs::path& path, const std::vector<ResolvedTensor>& tensors) {
+  nlohmann::json header = {{"__metadata__", {{"format", "pt"}}}};
+  std::uint64_t end = 0;
+  for (const ResolvedTensor& tensor : tensors) {
+    if (tensor.rule->optional) {
+      continue;
+    }
+    const std::uint64_t begin = end;
+    end += static_cast<std::uint64_t>(element_count(tensor.shape).value()) * 2;
+    header[tensor.expected_name] = {
+        {"dtype", "BF16"}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t length = text.size();
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&length), sizeof(length))
+      .write(text.data(), static_cast<std::streamsize>(text.size()));
+  fs::resize_file(path, sizeof(length) + text.size() + end);
+}
+
+// Qwen2.5-72B's sizes: a linter that touched the tensors would read 145 GB here and run into the
+// test's time limit.
+TEST(LintLarge, AHundredGigabytesAreJudgedByTheirHeadersAlone) {
+  const nlohmann::json config = {{"model_type", "qwen2"},
+                                 {"architectures", {"Qwen2ForCausalLM"}},
+                                 {"torch_dtype", "bfloat16"},
+                                 {"dtype", "bfloat16"},
+                                 {"hidden_size", 8192},
+                                 {"intermediate_size", 29568},
+                                 {"num_hidden_layers", 80},
+                                 {"num_attention_heads", 64},
+                                 {"num_key_value_heads", 8},
+                                 {"vocab_size", 152064},
+                                 {"max_position_embeddings", 32768},
+                                 {"rope_theta", 1000000.0},
+                                 {"rms_norm_eps", 1e-6},
+                                 {"hidden_act", "silu"},
+                                 {"tie_word_embeddings", false}};
+  ScratchFolder folder;
+  const fs::path merged = folder.write_model("merged", config, {});
+  const ArchSpec& arch = find_architecture(config, "config.json");
+  write_sparse(merged / "model.safetensors",
+               expected_tensors(arch, arch.read_config(config, "config.json")));
+  ASSERT_GT(fs::file_size(merged / "model.safetensors"), 140'000'000'000U);
+  Options options;
+  options.merged = merged;
+  options.base = merged;
+  const Result result = run(options);
   EXPECT_THAT(rules_above_note(result), IsEmpty()) << findings_text(result);
 }
 

@@ -56,6 +56,9 @@ TEST(Rules, EachHasABadCase) {
     covered.insert(one.rule);
   }
   for (const Rule* rule : rules()) {
+    if (rule->severity == Severity::kNote) {
+      continue;  // rules that only inform
+    }
     EXPECT_TRUE(covered.contains(std::string(rule->id))) << rule->id << " has no case";
   }
 }
@@ -74,7 +77,8 @@ TEST(Rules, RowsAreWhole) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (const std::span<const Case> family : {file_cases(), tensor_cases()}) {
+  for (const std::span<const Case> family :
+       {file_cases(), tensor_cases(), config_cases(), tokenizer_cases(), adapter_cases()}) {
     all.insert(all.end(), family.begin(), family.end());
   }
   return all;

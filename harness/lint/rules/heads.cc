@@ -185,7 +185,8 @@ void one_side(const Context& context, Reporter& report) {
   }
   const bool embedding =
       touches(*context.adapter, "embed_tokens") || touches(*context.adapter, ".wte.");
-  const bool head = touches(*context.adapter, "lm_head");
+  // A head held whole and not in merged is adapter.saved-modules.
+  const bool head = touches(*context.adapter, "lm_head.lora_");
   const bool untied =
       matrix(context.merged, is_head) != nullptr && !tied(context.merged).value_or(true);
   if ((!embedding && !head) || untied || (matrix(context.merged, is_head) != nullptr)) {

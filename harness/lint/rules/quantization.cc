@@ -60,6 +60,12 @@ std::string consequence(const std::string& method, const ModelFolder& model) {
                      weight);
 }
 
+/// The path to delete: the key, or the object around it where it holds nothing else (a text_config
+/// that an exporter made for the key alone would hide the keys at the root).
+std::vector<std::string> leftover_path(const ConfigLevel& level) {
+  return !level.path.empty() && level.object->size() == 1 ? level.path : level.path_to(kKey);
+}
+
 /// The key beside plain tensors: what F01 (root) and F02 (any deeper object) have in common.
 void leftover(const Context& context, Reporter& report, bool root) {
   const ModelFolder& model = context.merged;
@@ -86,7 +92,7 @@ void leftover(const Context& context, Reporter& report, bool root) {
         .actual = found.method,
         .edits = base_says_so
                      ? std::vector<Edit>{}
-                     : std::vector<Edit>{set_key("config.json", found.level.path_to(kKey), {})},
+                     : std::vector<Edit>{set_key("config.json", leftover_path(found.level), {})},
         .fix = base_says_so ? "delete the key unless quantising on load is wanted; the base has it "
                               "too"
                             : ""};
