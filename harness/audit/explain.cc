@@ -15,6 +15,9 @@ constexpr std::int64_t kUnitElements = 131072;
 constexpr int kSingleMagnitudes = 64;
 // A candidate is dropped as soon as a sample block leaves more than this unexplained.
 constexpr double kHopelessShare = 0.02;
+// ... or, before that, as soon as a few rows in two places leave more than this.
+constexpr std::int64_t kGlanceElements = 512;
+constexpr double kGlanceShare = 0.25;
 
 std::size_t index(std::int64_t i) {
   return static_cast<std::size_t>(i);
@@ -62,6 +65,9 @@ class BlockFitter {
       if (differs || options_.bound_scale) {
         look_at(i, differs);
       }
+      if (options_.bound_scale && !(out_.scale_low <= out_.scale_high)) {
+        break;  // no scale fits: more elements cannot change that
+      }
     }
     out_.elements += n;
   }
@@ -78,6 +84,9 @@ class BlockFitter {
     }
     if (recipe_.sum) {
       round_in_place(*recipe_.sum, expected_.data(), n);
+    }
+    if (recipe_.recast) {
+      round_in_place(*recipe_.recast, expected_.data(), n);
     }
     round_in_place(views_.merged.dtype, expected_.data(), n);
   }
@@ -181,11 +190,30 @@ RecipeFit with_columns(const TargetViews& views, const Recipe& recipe, FitOption
   return body(options);
 }
 
+/// Whether a glance at two places shows that the recipe is far off in both; most are.
+bool is_hopeless(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
+                 const std::vector<std::pair<std::int64_t, std::int64_t>>& sample, RecipeFit& fit) {
+  const std::int64_t few = rows_per_block(*views.delta, kGlanceElements);
+  bool hopeless = true;
+  for (const std::size_t at : {std::size_t{0}, sample.size() / 2}) {
+    const auto& [begin, end] = sample[at];
+    const RecipeFit glance = fit_rows(views, recipe, options, begin, std::min(end, begin + few));
+    hopeless = hopeless && glance.unexplained_share() > kGlanceShare;
+    fit.add(glance);
+  }
+  return hopeless;
+}
+
 /// The candidate on sample rows; stops where it is hopeless.
 RecipeFit fit_sample(const TargetViews& views, const Recipe& recipe) {
   return with_columns(views, recipe, {}, [&](const FitOptions& options) {
     RecipeFit fit;
-    for (const auto& [begin, end] : sample_rows(*views.delta, kSampleElements)) {
+    const auto sample = sample_rows(*views.delta, kSampleElements);
+    if (is_hopeless(views, recipe, options, sample, fit)) {
+      return fit;
+    }
+    fit = {};
+    for (const auto& [begin, end] : sample) {
       fit.add(fit_rows(views, recipe, options, begin, end));
       if (fit.unexplained_share() > kHopelessShare) {
         break;

@@ -1,6 +1,7 @@
 #include "harness/audit/measure.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "harness/audit/measure_kernel.h"
@@ -164,8 +165,11 @@ class BlockMeasurer {
   }
 
   void count_ulp(double error, double p, double d) {
-    const double unit = std::max(ulp_of(p, store_), ulp_of(d, store_));
-    const double units = std::fabs(error) / unit;
+    // max(ulp(p), ulp(d)) from the exponent bits: a wrong merge asks for it at every element.
+    const double larger = std::max({std::fabs(p), std::fabs(d), store_.min_normal});
+    const double power =
+        std::bit_cast<double>(std::bit_cast<std::uint64_t>(larger) & 0x7FF0000000000000ULL);
+    const double units = std::fabs(error) / (power * ulp_per_power_);
     constexpr std::array<double, TargetMeasure::kBuckets - 2> kLimits = {1, 2, 4, 8, 16, 64};
     std::size_t bucket = 1;
     while (bucket <= kLimits.size() && units > kLimits[bucket - 1]) {
@@ -183,6 +187,7 @@ class BlockMeasurer {
   const TargetViews& views_;
   const DeltaRows& delta_;
   GridFormat store_;
+  double ulp_per_power_ = std::ldexp(1.0, store_.shift - 52);
   ElementArithmetic arithmetic_;
   TargetMeasure& out_;
   KernelSums sums_;

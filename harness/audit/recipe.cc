@@ -25,6 +25,7 @@ struct Row {
   As delta = As::kExact;
   As update = As::kExact;
   As sum = As::kExact;
+  As recast = As::kExact;
   bool accumulates_on_weight = false;
 };
 
@@ -81,6 +82,8 @@ constexpr std::array kRows = {
         .update = As::kBf16,
         .sum = As::kBf16},
     Row{.name = "bf16-detour", .sum = As::kBf16},
+    Row{.name = "bf16-detour", .sum = As::kMerged, .recast = As::kBf16},
+    Row{.name = "bf16-detour", .delta = As::kBase, .sum = As::kMerged, .recast = As::kBf16},
     Row{.name = "fp16-detour", .load = As::kF16, .sum = As::kF16},
     Row{.name = "fp16-detour", .load = As::kF16, .delta = As::kF16, .sum = As::kF16},
     Row{.name = "fp16-detour",
@@ -151,7 +154,14 @@ Recipe instantiate(const Row& row, const Dtypes& dtypes) {
   recipe.delta = rounding(row.delta);
   recipe.update = rounding(row.update);
   recipe.sum = rounding(row.sum);
-  if (recipe.sum == dtypes.merged) {
+  recipe.recast = rounding(row.recast);
+  if (recipe.recast == dtypes.merged) {
+    recipe.recast.reset();
+  }
+  if (!recipe.sum) {
+    std::swap(recipe.sum, recipe.recast);
+  }
+  if (!recipe.recast && recipe.sum == dtypes.merged) {
     recipe.sum.reset();
   }
   return recipe;
@@ -163,7 +173,8 @@ RecipeKind kind_of(const Recipe& recipe, const Dtypes& dtypes) {
   const auto coarser = [&](const std::optional<DType>& dtype) {
     return dtype && precision(*dtype) < needed;
   };
-  if (coarser(recipe.load) || coarser(recipe.update) || coarser(recipe.sum)) {
+  if (coarser(recipe.load) || coarser(recipe.update) || coarser(recipe.sum) ||
+      coarser(recipe.recast)) {
     return RecipeKind::kDetour;
   }
   if (coarser(recipe.adapter) || coarser(recipe.delta)) {
@@ -174,7 +185,7 @@ RecipeKind kind_of(const Recipe& recipe, const Dtypes& dtypes) {
 
 bool same_arithmetic(const Recipe& x, const Recipe& y) {
   return x.load == y.load && x.adapter == y.adapter && x.product == y.product &&
-         x.delta == y.delta && x.update == y.update && x.sum == y.sum &&
+         x.delta == y.delta && x.update == y.update && x.sum == y.sum && x.recast == y.recast &&
          x.accumulates_on_weight == y.accumulates_on_weight;
 }
 
@@ -294,14 +305,19 @@ double ElementArithmetic::expected(double w, double d, double factor) const {
   if (recipe_.sum) {
     sum = round_to(*recipe_.sum, sum);
   }
+  if (recipe_.recast) {
+    sum = round_to(*recipe_.recast, sum);
+  }
   return round_to(merged_, sum);
 }
 
 Range ElementArithmetic::allowed_delta(double w, double merged, double magnitude, double factor,
                                        double factor_error) const {
   Range range = preimage({.low = merged, .high = merged}, merged_);
-  if (recipe_.sum) {
-    range = preimage(range, *recipe_.sum);
+  for (const std::optional<DType>& dtype : {recipe_.recast, recipe_.sum}) {
+    if (dtype && !range.empty()) {
+      range = preimage(range, *dtype);
+    }
   }
   if (range.empty()) {
     return range;

@@ -36,6 +36,7 @@ struct Recipe {
   std::optional<DType> delta;    // of s*B*A
   std::optional<DType> update;   // of W + delta, and of DoRA's norm and factor; DoRA only
   std::optional<DType> sum;      // of the result, before it is stored in the merged dtype
+  std::optional<DType> recast;   // of the finished result, which was then stored once more
   // W takes part in the FP32 accumulation (one GEMM with beta = 1): its rounding errors scale with
   // |W| too.
   bool accumulates_on_weight = false;

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/core/convert.h"
+#include "kernels/core/rounding.h"
+
 namespace mg {
 namespace {
 
@@ -70,6 +73,65 @@ std::optional<Found> find_scale(const TargetCase& c) {
     }
   }
   return std::nullopt;
+}
+
+/// How far merged lies from W + k*D rounded, on sample rows.
+struct Nearness {
+  double step_square = 0;   // |P-W|^2
+  double move_step = 0;     // <M-W, P-W>
+  double error_square = 0;  // |M-P|^2
+  double move_square = 0;   // |M-W|^2
+
+  /// All of k*D is there and little else.
+  bool matches() const {
+    return step_square > 0.0 && std::fabs(move_step / step_square - 1.0) < 0.05 &&
+           error_square < 0.25 * move_square;
+  }
+};
+
+Nearness nearness(const TargetCase& c, double k) {
+  Nearness near;
+  std::vector<double> d;
+  std::vector<double> w;
+  std::vector<double> m;
+  const auto read = [](const TensorView& view, std::int64_t from, std::vector<double>& out) {
+    const auto width = static_cast<std::size_t>(dtype_bits(view.dtype) / 8);
+    widen_to_double(view.dtype, view.data + static_cast<std::size_t>(from) * width,
+                    static_cast<std::int64_t>(out.size()), out.data());
+  };
+  for (const auto& [begin, end] : sample_rows(*c.views.delta, kSampleElements)) {
+    for (std::vector<double>* buffer : {&d, &w, &m}) {
+      buffer->resize(static_cast<std::size_t>((end - begin) * c.cols()));
+    }
+    c.views.delta->compute(begin, end, d.data(), k);
+    read(c.views.base, begin * c.cols(), w);
+    read(c.views.merged, begin * c.cols(), m);
+    for (std::size_t i = 0; i < d.size(); ++i) {
+      const double p = round_to(c.views.merged.dtype, w[i] + d[i]);
+      near.step_square += (p - w[i]) * (p - w[i]);
+      near.move_step += (m[i] - w[i]) * (p - w[i]);
+      near.error_square += (m[i] - p) * (m[i] - p);
+      near.move_square += (m[i] - w[i]) * (m[i] - w[i]);
+    }
+  }
+  return near;
+}
+
+/// A usual mistake whose factor no single rounding shows: merged twice, say, each time rounded. The
+/// nearest of the named factors, if that comes close (failures.md section 1, k*).
+std::optional<double> nearest_scale(const TargetCase& c) {
+  double best = 1.0;
+  double error = nearness(c, 1.0).error_square;
+  bool matches = false;
+  for (const NamedScale& named : named_scales(c.config, *c.item.delta->module)) {
+    const Nearness near = nearness(c, named.k);
+    if (near.error_square < error) {
+      error = near.error_square;
+      best = named.k;
+      matches = near.matches();
+    }
+  }
+  return matches ? std::optional<double>(best) : std::nullopt;
 }
 
 /// As many digits of the middle as the bounds support.
@@ -156,7 +218,11 @@ std::vector<NamedScale> named_scales(const AdapterConfig& config, const AdapterM
 }
 
 std::optional<Diagnosis> scale_story(const TargetCase& c) {
-  const std::optional<Found> found = find_scale(c);
+  std::optional<Found> found = find_scale(c);
+  const std::optional<double> nearest = found ? std::nullopt : nearest_scale(c);
+  if (nearest) {
+    found = Found{*nearest, *nearest, {}};
+  }
   if (!found) {
     return std::nullopt;
   }
@@ -178,7 +244,7 @@ std::optional<Diagnosis> scale_story(const TargetCase& c) {
       }
     }
   }
-  const std::string scale = shown_scale(*found);
+  const std::string scale = (nearest ? "about " : "") + shown_scale(*found);
   if (stories.empty()) {
     d.catalogue = {"F19"};
     stories.push_back("no usual mistake gives this factor");
@@ -187,8 +253,10 @@ std::optional<Diagnosis> scale_story(const TargetCase& c) {
   d.key = fmt::format("{:.3g}", key);
   d.message = fmt::format("holds {} times the delta: {}", scale, fmt::join(stories, ", or "));
   d.expected = "1 times the delta";
-  d.actual = fmt::format("every element allows {:.6g} to {:.6g} times ({})", found->low,
-                         found->high, found->recipe);
+  d.actual = nearest
+                 ? fmt::format("{:.4g} times, rounded more than once", c.measure.c().value_or(0.0))
+                 : fmt::format("every element allows {:.6g} to {:.6g} times ({})", found->low,
+                               found->high, found->recipe);
   d.fix = "merge again with the adapter's own scale";
   return d;
 }

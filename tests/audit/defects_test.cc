@@ -272,6 +272,16 @@ std::map<std::string, Plant> catalogue_plants() {
   };
   world("one changed bit in an untouched tensor", kTable,
         [](World& w) { w.merged[kTable].bytes[4242] ^= std::byte{1}; });
+  world("merged twice, rounded each time", kSquare, [](World& w) {
+    for (const std::string& weight : w.targets()) {
+      w.merged[weight] = test::merge_pair(w.merged.at(weight), w.pair_of(weight), kF16);
+    }
+  });
+  world("finished merge sent through bf16", kWide, [](World& w) {
+    for (auto& [name, tensor] : w.merged) {
+      tensor = tensor.as(kBF16).as(kF16);
+    }
+  });
   // alpha 16, r 6: alpha 16 instead of 8/3; 8/3 / 6; (8/3)^2.
   world("α used as the scale", kSquare, [](World& w) { w.merge_all(6.0); }, {.rank = 6});
   world("divided by r twice", kSquare, [](World& w) { w.merge_all(1.0 / 6.0); }, {.rank = 6});
