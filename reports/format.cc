@@ -117,6 +117,10 @@ std::string format_count(std::int64_t count) {
   return digits;
 }
 
+std::string format_plural(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", format_count(count), noun, count == 1 ? "" : "s");
+}
+
 std::string format_bytes(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 6> kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
   double value = static_cast<double>(bytes);

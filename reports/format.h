@@ -21,6 +21,9 @@ std::string format_percent(double share);
 /// 3072 -> "3,072".
 std::string format_count(std::int64_t count);
 
+/// "1 prompt", "3,072 prompts".
+std::string format_plural(std::int64_t count, std::string_view noun);
+
 /// SI bytes: 760000000 -> "760 MB".
 std::string format_bytes(std::uint64_t bytes);
 

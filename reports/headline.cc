@@ -21,10 +21,6 @@ std::string upper_case(std::string_view text) {
   return out;
 }
 
-std::string plural(std::int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", format_count(count), noun, count == 1 ? "" : "s");
-}
-
 bool is_blocking(const Verdict& verdict, GateStatus status) {
   return verdict.blocking && verdict.status == status;
 }
@@ -145,11 +141,11 @@ std::string fail_reason(const Report& report) {
   }
   std::string more;
   if (untold > 0) {
-    more = plural(untold, "more error finding");
+    more = format_plural(untold, "more error finding");
   }
   if (failed_gates > 1) {
     more += fmt::format("{}{} failed", more.empty() ? "" : ", ",
-                        plural(failed_gates - 1, "more blocking gate"));
+                        format_plural(failed_gates - 1, "more blocking gate"));
   }
   if (!more.empty()) {
     add_sentence(text, more);
@@ -171,18 +167,18 @@ std::string undecided_reason(const Report& report) {
     needs = undecided ? std::max(needs, verdict.needs_prompts.value_or(0)) : needs;
   }
   if (needs > 0 && text.find(format_count(needs)) == std::string::npos) {
-    add_sentence(text, fmt::format("{} or more could decide", plural(needs, "prompt")));
+    add_sentence(text, fmt::format("{} or more could decide", format_plural(needs, "prompt")));
   }
   if (!report.not_checked.empty()) {
     add_sentence(text, fmt::format("not checked: {}", report.not_checked.front()));
     const auto others = std::ssize(report.not_checked) - 1;
     if (others > 0) {
-      add_sentence(text,
-                   fmt::format("{} could not be checked either", plural(others, "other thing")));
+      add_sentence(text, fmt::format("{} could not be checked either",
+                                     format_plural(others, "other thing")));
     }
   } else if (report.audit && report.audit->summary.not_checked > 0) {
     add_sentence(text, fmt::format("{} could not be checked",
-                                   plural(report.audit->summary.not_checked, "tensor")));
+                                   format_plural(report.audit->summary.not_checked, "tensor")));
   }
   return text.empty() ? "Nothing was measured that a verdict could rest on." : text;
 }
@@ -202,14 +198,14 @@ std::string pass_reason(const Report& report) {
   std::string text;
   if (gates.all() > 0) {
     const std::int64_t blocking = gates.all() - gates.advisory;
-    text = fmt::format("All {} passed", plural(blocking, "blocking gate"));
+    text = fmt::format("All {} passed", format_plural(blocking, "blocking gate"));
     const std::string size = size_text(report);
     text += size.empty() ? "." : fmt::format(" on {}.", size);
   }
   if (findings.warnings > 0) {
-    add_sentence(text, fmt::format("{} to look at", plural(findings.warnings, "warning")));
+    add_sentence(text, fmt::format("{} to look at", format_plural(findings.warnings, "warning")));
   }
-  return text.empty() ? sentence(plural(findings.notes, "note")) : text;
+  return text.empty() ? sentence(format_plural(findings.notes, "note")) : text;
 }
 
 std::string error_reason(const Report& report) {
@@ -341,7 +337,7 @@ std::optional<KeyNumber> weight_number(const Report& report) {
   }
   if (wrong_others > 0) {
     number.detail += fmt::format("{}{} wrong", number.detail.empty() ? "" : ", ",
-                                 plural(wrong_others, "other tensor"));
+                                 format_plural(wrong_others, "other tensor"));
   }
   return number;
 }
@@ -446,6 +442,16 @@ GateCounts count_gates(const Report& report) {
   return counts;
 }
 
+std::string counts_text(const Report& report) {
+  const GateCounts gates = count_gates(report);
+  const SeverityCounts findings = count_findings(report);
+  return fmt::format(
+      "Gates: {} passed, {} failed, {} undecided, {} invalid, {} not run. Findings: {}, {}, {}.",
+      gates.pass, gates.fail, gates.inconclusive, gates.invalid, gates.not_run,
+      format_plural(findings.errors, "error"), format_plural(findings.warnings, "warning"),
+      format_plural(findings.notes, "note"));
+}
+
 std::vector<const Verdict*> gates_by_importance(const Report& report) {
   std::vector<const Verdict*> gates;
   for (const Verdict& verdict : report.verdicts) {
@@ -513,7 +519,8 @@ std::string size_text(const Report& report) {
     tokens += suite.tokens;
   }
   return prompts == 0 ? ""
-                      : fmt::format("{}, {}", plural(prompts, "prompt"), plural(tokens, "token"));
+                      : fmt::format("{}, {}", format_plural(prompts, "prompt"),
+                                    format_plural(tokens, "token"));
 }
 
 }  // namespace mg

@@ -55,6 +55,9 @@ struct GateCounts {
 };
 GateCounts count_gates(const Report& report);
 
+/// "Gates: 15 passed, 1 failed, ... Findings: 1 error, ...": the same text in every format.
+std::string counts_text(const Report& report);
+
 /// Gates in the order worth reading: failing and undecided blocking ones first, then advisory ones
 /// that did not pass, then those that passed, then those that did not run; otherwise in the
 /// report's order.

@@ -13,6 +13,7 @@
 #include "harness/run/demo.h"
 #include "kernels/core/error.h"
 #include "reports/atomic_file.h"
+#include "reports/formats.h"
 #include "reports/json/report_json.h"
 #include "reports/terminal/terminal.h"
 
@@ -112,16 +113,19 @@ void require_folders(const Flags& flags) {
   }
 }
 
-void write_outputs(const Flags& flags, const Report& report) {
-  const std::string json = write_report_json(report);
+/// Returns the files, the one to open first at the front.
+std::vector<std::string> write_outputs(const Flags& flags, const Report& report) {
+  std::vector<std::string> files;
   if (!flags.out.empty()) {
-    write_file_atomically(flags.out / "report.json", json);
+    files = write_report_folder(flags.out, report);
   }
   if (flags.json == "-") {
-    fmt::print("{}", json);
+    fmt::print("{}", write_report_json(report));
   } else if (!flags.json.empty()) {
-    write_file_atomically(flags.json, json);
+    write_file_atomically(flags.json, write_report_json(report));
+    files.push_back(flags.json);
   }
+  return files;
 }
 
 void run(Flags& flags, CommandContext& context) {
@@ -149,15 +153,8 @@ void run(Flags& flags, CommandContext& context) {
     bar->update(done);
   });
   bar.reset();
-  write_outputs(flags, report);
+  const std::vector<std::string> files = write_outputs(flags, report);
   if (flags.json != "-") {
-    std::vector<std::string> files;
-    if (!flags.out.empty()) {
-      files.push_back((flags.out / "report.json").string());
-    }
-    if (!flags.json.empty()) {
-      files.push_back(flags.json);
-    }
     fmt::print(
         "{}",
         render_terminal(

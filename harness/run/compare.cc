@@ -129,8 +129,8 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
     expected = {.forced = floor->forced_drift, .prompt = {}, .basis = "the arithmetic's own"};
   }
   add_layers(hidden.drift.front(), hidden.non_finite[kMerged], expected, prompts.batch, main);
-  if (std::optional<Finding> culprit = departing_half(main, expected)) {
-    run.findings.push_back(std::move(*culprit));
+  if (std::optional<Finding> departure = departing_half(main, expected)) {
+    run.findings.push_back(std::move(*departure));
   }
   for (std::size_t lane = 0; lane < lineup.lanes.size(); ++lane) {
     if (hidden.non_finite[lane]) {

@@ -71,13 +71,14 @@ void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteH
   }
 }
 
-std::optional<Finding> departing_half(const Comparison& comparison, const ExpectedDrift& expected) {
+std::optional<Finding> departing_half(Comparison& comparison, const ExpectedDrift& expected) {
   for (std::size_t i = 0; i < comparison.layers.size() && i < expected.forced.size(); ++i) {
     const LayerDrift& half = comparison.layers[i];
     if (!half.forced_rel || !std::isfinite(expected.forced[i]) ||
         !departed(*half.forced_rel, expected.forced[i])) {
       continue;
     }
+    comparison.culprit = half.place;
     const auto worst =
         std::max_element(comparison.layers.begin(), comparison.layers.end(),
                          [](const LayerDrift& left, const LayerDrift& right) {

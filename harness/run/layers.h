@@ -32,8 +32,8 @@ void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteH
                 const ExpectedDrift& expected, const Batch& batch, Comparison& comparison);
 
 /// The first half of a layer that departed, fed the reference's input, as a warning naming it, or
-/// nothing.
-std::optional<Finding> departing_half(const Comparison& comparison, const ExpectedDrift& expected);
+/// nothing.  It becomes the comparison's culprit.
+std::optional<Finding> departing_half(Comparison& comparison, const ExpectedDrift& expected);
 
 /// A NaN or infinity in a lane's hidden states: an error naming lane, layer, half, prompt and
 /// position.

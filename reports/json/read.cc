@@ -298,7 +298,7 @@ Report read_report_json(std::string_view text, std::string_view where) {
   return report;
 }
 
-Report read_report_file(const std::filesystem::path& path) {
+std::string read_report_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (file) {
@@ -312,7 +312,11 @@ Report read_report_file(const std::filesystem::path& path) {
                  .actual = "reading failed",
                  .hint = ""});
   }
-  return read_report_json(text.str(), path.string());
+  return text.str();
+}
+
+Report read_report_file(const std::filesystem::path& path) {
+  return read_report_json(read_report_text(path), path.string());
 }
 
 }  // namespace mg

@@ -27,6 +27,9 @@ std::string write_report_json(const Report& report);
 /// `where` names the text in messages.
 Report read_report_json(std::string_view text, std::string_view where);
 
+/// The text of a report.json.  Throws Error "report.unreadable".
+std::string read_report_text(const std::filesystem::path& path);
+
 /// Reads a file.  Throws Error "report.unreadable" and what read_report_json throws.
 Report read_report_file(const std::filesystem::path& path);
 
