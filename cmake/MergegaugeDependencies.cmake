@@ -7,6 +7,7 @@ find_package(fmt REQUIRED)                 # fmt::fmt
 find_package(Boost 1.74 REQUIRED)          # Boost::headers (Boost.Math)
 find_package(CLI11 REQUIRED)               # CLI11::CLI11
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
+find_package(SQLite3 REQUIRED)             # SQLite::SQLite3
 
 # oneDNN's own CMake package asks for OpenCL headers that its CPU part does not need: find the library itself.
 find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)

@@ -3,15 +3,24 @@
 #include <array>
 
 #include "reports/atomic_file.h"
+#include "reports/csv/csv.h"
 #include "reports/digest.h"
 #include "reports/html/html_report.h"
 #include "reports/json/report_json.h"
+#include "reports/junit/junit.h"
+#include "reports/markdown/markdown.h"
+#include "reports/sarif/sarif.h"
 
 namespace mg {
 namespace {
 
 constexpr std::array kFormats{
     ReportFormat{"html", "report.html", "the page for people: one file, no network", render_html},
+    ReportFormat{"junit", "junit.xml", "JUnit XML for CI systems", render_junit},
+    ReportFormat{"markdown", "summary.md", "one screen for a pull request or a job's summary",
+                 render_markdown},
+    ReportFormat{"csv", "", "every metric of every group of rows, for a spreadsheet", render_csv},
+    ReportFormat{"sarif", "", "findings as SARIF 2.1.0, for code-scanning views", render_sarif},
 };
 
 }  // namespace

@@ -13,7 +13,10 @@
 #include "harness/run/demo.h"
 #include "kernels/core/error.h"
 #include "reports/atomic_file.h"
+#include "reports/digest.h"
 #include "reports/formats.h"
+#include "reports/history/baseline.h"
+#include "reports/history/store.h"
 #include "reports/json/report_json.h"
 #include "reports/terminal/terminal.h"
 
@@ -24,6 +27,8 @@ struct Flags {
   CheckOptions options;
   std::filesystem::path out;
   std::string json;  // a file, or - for standard output
+  std::string history;
+  std::string baseline;
   bool demo = false;
   std::string damage;
   int threads = 0;
@@ -84,6 +89,10 @@ void add_flags(CLI::App& command, Flags& flags) {
   command.add_option("--accept-key", options.accepted_keys,
                      "a config key that was not read and is known to be harmless");
   command.add_option("--threads", flags.threads, "0: all cores")->check(CLI::NonNegativeNumber);
+  command.add_option("--history", flags.history,
+                     "append the run to this SQLite file (`mergegauge trend` shows it)");
+  command.add_option("--baseline", flags.baseline,
+                     "an earlier report.json, or a history: be no further off than that run");
   command.add_flag("--no-digests", flags.no_digests, "leave out SHA-256 of the input files");
 }
 
@@ -128,8 +137,29 @@ std::vector<std::string> write_outputs(const Flags& flags, const Report& report)
   return files;
 }
 
+/// Files of earlier runs are looked at before minutes of work, not after.
+void require_earlier_runs(const Flags& flags) {
+  if (flags.no_digests && (!flags.history.empty() || !flags.baseline.empty())) {
+    throw usage("runs are compared by their digests", "leave out --no-digests");
+  }
+  if (!flags.history.empty()) {
+    History::open(flags.history, true);
+  }
+  if (!flags.baseline.empty()) {
+    require_readable_baseline(flags.baseline);
+  }
+}
+
+/// A run that broke off has no numbers to follow.
+void append_to_history(const Flags& flags, const Report& report) {
+  if (!flags.history.empty() && !report.error) {
+    History::open(flags.history, true).append({report, text_digest(write_report_json(report))});
+  }
+}
+
 void run(Flags& flags, CommandContext& context) {
   require_folders(flags);
+  require_earlier_runs(flags);
   ThreadPool pool(flags.threads);
   std::optional<TemporaryFolder> folder;
   if (flags.demo) {
@@ -145,7 +175,7 @@ void run(Flags& flags, CommandContext& context) {
 
   std::optional<ProgressBar> bar;
   std::string phase;
-  const Report report = run_check(flags.options, pool, [&](const std::string& name, double done) {
+  Report report = run_check(flags.options, pool, [&](const std::string& name, double done) {
     if (name != phase) {
       phase = name;
       bar.emplace(context.terminal, name);
@@ -153,6 +183,9 @@ void run(Flags& flags, CommandContext& context) {
     bar->update(done);
   });
   bar.reset();
+  if (!flags.baseline.empty()) {
+    hold_against_baseline(flags.baseline, report);
+  }
   const std::vector<std::string> files = write_outputs(flags, report);
   if (flags.json != "-") {
     fmt::print(
@@ -160,6 +193,7 @@ void run(Flags& flags, CommandContext& context) {
         render_terminal(
             report, {.colour = context.terminal.colour, .width = context.terminal.width}, files));
   }
+  append_to_history(flags, report);
   context.exit_code = exit_code(report.status);
 }
 

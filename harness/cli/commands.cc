@@ -13,6 +13,7 @@ void add_logits_command(CLI::App& app, CommandContext& context);
 void add_merge_command(CLI::App& app, CommandContext& context);
 void add_tokenize_command(CLI::App& app, CommandContext& context);
 void add_render_command(CLI::App& app, CommandContext& context);
+void add_trend_command(CLI::App& app, CommandContext& context);
 void add_report_command(CLI::App& app, CommandContext& context);
 
 void add_commands(CLI::App& app, CommandContext& context) {
@@ -27,6 +28,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_tokenize_command(app, context);
   add_render_command(app, context);
   add_report_command(app, context);
+  add_trend_command(app, context);
 }
 
 }  // namespace mg

@@ -17,7 +17,8 @@ Markup figure(const Figure& parts) {
   Markup out;
   out += parts.wide ? markup("<figure class=wide>") : markup("<figure>");
   out.add("<figcaption><h3>{}</h3><p>{}</p></figcaption>\n{}", parts.title, parts.explanation,
-          parts.drawing);
+          parts.drawing.empty() ? markup("<p class=empty>Nothing to draw: no number here.</p>")
+                                : parts.drawing);
   if (!parts.numbers.empty()) {
     out.add("<details><summary>Numbers<span class=hide> of {}</span></summary>\n{}</details>",
             parts.title, parts.numbers);

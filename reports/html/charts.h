@@ -96,6 +96,16 @@ struct HeatMap {
 };
 Markup heat_map(const HeatMap& map);
 
+/// A gate's value from run to run, with its intervals; steps as vertical lines.
+struct TrendPoint {
+  double value = 0.0;
+  std::optional<Interval> interval;
+  std::string status;  // of the gate: "pass", "fail", ...
+  bool step = false;   // the first run on a new level
+};
+Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
+                   const Yardsticks& yardsticks);
+
 /// Horizontal bars with intervals from zero on.
 struct Bar {
   std::string name;

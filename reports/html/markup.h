@@ -1,7 +1,7 @@
-// HTML and SVG as a type.  A Markup is made only from a literal with checked {} places; what is put
-// into them is escaped unless it is Markup itself.  So text from files cannot reach the page as
-// tags: there is no way from a std::string to a Markup but through escaping.
-// Not for: XML files (reports/xml.h) or the terminal.  Tested in tests/reports/markup_test.cc.
+// HTML, SVG and XML as a type.  A Markup is made only from a literal with checked {} places; what
+// is put into them is escaped unless it is Markup itself.  So text from files cannot reach the page
+// as tags: there is no way from a std::string to a Markup but through escaping. Not for: the
+// terminal (text.h).  Tested in tests/reports/markup_test.cc.
 #pragma once
 
 #include <fmt/format.h>

@@ -2,11 +2,10 @@
 
 #include <vector>
 
-#include "reports/digest.h"
 #include "reports/headline.h"
-#include "reports/html/assets.h"
 #include "reports/html/html_report.h"
 #include "reports/html/sections.h"
+#include "reports/html/shell.h"
 
 namespace mg {
 namespace html {
@@ -38,24 +37,6 @@ std::vector<Section> sections_of(const ReportView& view) {
   return sections;
 }
 
-/// Style and script are ours, named by their digests in the policy; everything else is escaped.
-std::string head_of(const Report& report) {
-  const std::string_view style = page_style();
-  const std::string_view script = page_script();
-  const std::string policy = fmt::format(
-      "default-src 'none'; style-src '{}'; script-src '{}'; img-src data:; base-uri 'none'; "
-      "form-action 'none'",
-      policy_digest(style), policy_digest(script));
-  const Headline head = headline(report);
-  return fmt::format(
-      "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"
-      "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
-      "<meta name=generator content=\"mergegauge\">\n<link rel=icon href=\"data:,\">\n"
-      "<title>{}</title>\n<style>{}</style>\n</head>\n",
-      policy, markup("{}: {} - mergegauge", head.verdict, head.title).text(), style);
-}
-
 Markup contents_of(const std::vector<Section>& sections) {
   Markup out;
   out.add("<nav aria-label=\"Parts of the report\"><ul>\n");
@@ -68,10 +49,8 @@ Markup contents_of(const std::vector<Section>& sections) {
 Markup body_of(const ReportView& view) {
   const std::vector<Section> sections = sections_of(view);
   Markup out;
-  out.add(
-      "<body>\n<a class=skip href=\"#content\">Skip to the verdict</a>\n<main id=content>\n"
-      "<div class=top><span>mergegauge report</span><span>{}</span></div>\n",
-      view.report.timing ? view.report.timing->started : std::string());
+  out.add("<div class=top><span>mergegauge report</span><span>{}</span></div>\n",
+          view.report.timing ? view.report.timing->started : std::string());
   out += summary_section(view);
   out += contents_of(sections);
   for (const Section& section : sections) {
@@ -80,7 +59,7 @@ Markup body_of(const ReportView& view) {
   }
   return out.add(
       "<footer>Made from report.json ({}) by mergegauge {}. Information quantities are "
-      "in nats.</footer>\n</main>\n",
+      "in nats.</footer>\n",
       view.digest, view.report.tool.version);
 }
 
@@ -88,10 +67,9 @@ Markup body_of(const ReportView& view) {
 }  // namespace html
 
 std::string render_html(const ReportView& view) {
-  std::string page = html::head_of(view.report);
-  page += html::body_of(view).text();
-  page += fmt::format("<script>{}</script>\n</body>\n</html>\n", html::page_script());
-  return page;
+  const Headline head = headline(view.report);
+  return html::whole_page(fmt::format("{}: {} - mergegauge", head.verdict, head.title),
+                          html::body_of(view));
 }
 
 }  // namespace mg

@@ -18,7 +18,7 @@ std::string_view page_style() {
 --heat2:#a2641f;--heat3:#e07a3a;--heat4:#ffc9a3}}
 *{box-sizing:border-box}
 html{scroll-padding-top:3rem}
-body{margin:0;background:var(--ground);color:var(--text);line-height:1.45;
+body{margin:0;overflow-wrap:break-word;background:var(--ground);color:var(--text);line-height:1.45;
 font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
 main{max-width:1340px;margin:0 auto;padding:0 1rem 4rem}
 code,pre{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.87em;

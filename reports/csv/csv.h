@@ -1,0 +1,17 @@
+// The numbers of a report as one table for a spreadsheet or a data frame: a row for each metric of
+// each group of rows.  Tested in tests/reports/views_test.cc.
+#pragma once
+
+#include <string>
+
+#include "reports/view.h"
+
+namespace mg {
+
+/// RFC 4180, with a header.  Columns: reference, subject, group ("all", "slice", "position",
+/// "confidence", "prompt"), name, metric, mean, ci95_lower, ci95_upper, p50, p95, p99, max, count,
+/// non_finite.  Numbers with every digit, absent ones empty; names that a spreadsheet would take
+/// for a formula have a ' before them.
+std::string render_csv(const ReportView& view);
+
+}  // namespace mg

@@ -1,0 +1,80 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "reports/html/chart_parts.h"
+
+namespace mg::html {
+namespace {
+
+constexpr double kWidth = 2.0 * kChartWidth;
+constexpr double kHeight = 300.0;
+constexpr Plot kPlot{64.0, 30.0, kWidth - 20.0, kHeight - 34.0};
+
+Scale scale_of(const std::vector<TrendPoint>& points, const Yardsticks& yardsticks) {
+  std::vector<double> values;
+  bool positive = true;
+  for (const TrendPoint& point : points) {
+    values.push_back(point.value);
+    positive &= point.value > 0.0;
+    if (point.interval) {
+      values.push_back(point.interval->lower);
+      values.push_back(point.interval->upper);
+    }
+  }
+  add_to_range(yardsticks, values);
+  const Range range = positive ? decades_around(values) : range_around(values);
+  return positive ? Scale::logarithmic(range.low, range.high, kPlot.bottom, kPlot.top)
+                  : Scale::linear(range.low, range.high, kPlot.bottom, kPlot.top);
+}
+
+Markup run_mark(const TrendPoint& point, double at, const Scale& y) {
+  Markup out;
+  if (point.interval) {
+    out.add("<path class=whisker d=\"M{} {}V{}\"/>", at, y.at(point.interval->lower),
+            y.at(point.interval->upper));
+  }
+  if (point.status == "pass") {
+    return out.add("<circle class=\"point good\" cx={} cy={} r=4 />\n", at, y.at(point.value));
+  }
+  if (point.status == "fail") {
+    return out.add("<path class=\"point bad\" d=\"M{} {}l8 8m0 -8l-8 8\"/>\n", at - 4.0,
+                   y.at(point.value) - 4.0);
+  }
+  return out.add("<circle class=\"point unsure\" cx={} cy={} r=4 />\n", at, y.at(point.value));
+}
+
+}  // namespace
+
+Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
+                   const Yardsticks& yardsticks) {
+  if (points.empty()) {
+    return {};
+  }
+  const Scale y = scale_of(points, yardsticks);
+  const auto count = static_cast<double>(points.size());
+  const Scale x = Scale::linear(0.5, count + 0.5, kPlot.left, kPlot.right);
+  Markup content = yardsticks_along_y(y, kPlot, yardsticks);
+  content += vertical_axis(y, kPlot, "");
+  const std::size_t every = std::max<std::size_t>(1, (points.size() + 14) / 15);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const double at = x.at(static_cast<double>(i + 1));
+    if (i % every == 0) {
+      content.add("<text x={} y={} text-anchor=middle>{}</text>", at, kPlot.bottom + 16.0, i + 1);
+    }
+    if (points[i].step) {
+      const double edge = x.at(static_cast<double>(i) + 0.5);
+      content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, kPlot.top, kPlot.bottom);
+      content.add("<text class=\"mark strong\" x={} y={} text-anchor={}>step at run {}</text>",
+                  edge, kPlot.top - 6.0, edge > (kPlot.left + kPlot.right) / 2.0 ? "end" : "start",
+                  i + 1);
+    }
+    content += run_mark(points[i], at, y);
+  }
+  content.add("<text class=unit x={} y={} text-anchor=end>run</text>", kPlot.right,
+              kPlot.bottom + 30.0);
+  content.add("<path class=axis d=\"M{} {}H{}\"/>", kPlot.left, kPlot.bottom, kPlot.right);
+  return drawing(name, kWidth, kHeight, content);
+}
+
+}  // namespace mg::html
