@@ -82,7 +82,7 @@ struct AttentionParams {
   std::int64_t heads = 0;     // N
   std::int64_t kv_heads = 0;  // G, divides N
   std::int64_t head_dim = 0;  // D
-  double scale = 0;           // scores are multiplied by it
+  double scale = 0;           // scores are multiplied by it; positive
   double softcap = 0;         // s -> cap * tanh(s / cap); 0: none
   std::int64_t window = 0;  // a query sees itself and the window-1 keys before it; 0: all before it
   bool causal = true;       // false: every key of the segment (vision)

@@ -138,6 +138,7 @@ void check_attention(const Mat& q, const Mat& k, const Mat& v,
                k.cols == params.kv_heads * params.head_dim,
            "q is [T, N*D], k and v are [*, G*D]");
   MG_CHECK(params.window >= 0, "window is not negative");
+  MG_CHECK(params.scale > 0 && params.softcap >= 0, "scale is positive, softcap is not negative");
   for (const AttentionSegment& s : segments) {
     MG_CHECK(s.q_begin >= 0 && s.q_len >= 0 && s.q_begin + s.q_len <= q.rows,
              "a segment's queries are rows of q");

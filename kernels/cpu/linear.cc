@@ -8,6 +8,10 @@
 namespace mg::cpu {
 namespace {
 
+// Weights that must be widened or rounded before they are packed: this many FP32 values at a time
+// and thread.
+constexpr std::int64_t kStagedElements = std::int64_t{1} << 19;
+
 bool widened_while_packing(DType dtype, Arithmetic arithmetic) {
   switch (arithmetic) {
     case Arithmetic::kExact:
@@ -52,7 +56,11 @@ void CpuBackend::product(const Rows& x, std::int64_t rows, const Weight& weight,
   const TensorView& w = weight.values;
   const bool direct = widened_while_packing(w.dtype, arithmetic_);
   const std::int64_t element = direct ? dtype_bits(w.dtype) / 8 : 4;
-  const BlockSize size = choose_blocks(rows, cols, pool_.threads(), kernels_);
+  BlockSize size = choose_blocks(rows, cols, pool_.threads(), kernels_);
+  if (!direct) {
+    const std::int64_t panels = kStagedElements / std::max<std::int64_t>(k, 1) / kernels_.tile_cols;
+    size.cols = std::min(size.cols, std::max<std::int64_t>(panels, 1) * kernels_.tile_cols);
+  }
   const std::int64_t row_blocks = (rows + size.rows - 1) / size.rows;
   const std::int64_t col_blocks = (cols + size.cols - 1) / size.cols;
   pool_.for_chunks(row_blocks * col_blocks, 1, [&](std::int64_t index, std::int64_t) {

@@ -68,8 +68,8 @@ class Attention {
 
   void run() {
     start();
-    const Range first = visible(0);
-    const Range last = visible(rows_ - 1);
+    const Range first = visible(b_.q_begin);
+    const Range last = visible(b_.q_end - 1);
     for (std::int64_t tile = first.begin / kAttentionTile * kAttentionTile; tile < last.end;
          tile += kAttentionTile) {
       load_tile(tile);
@@ -86,15 +86,15 @@ class Attention {
     return b_.q + position(row) * b_.q_stride + row % b_.heads * b_.head_dim;
   }
 
-  /// The keys a row sees.
-  Range visible(std::int64_t row) const {
-    const std::int64_t key = b_.first_position + position(row);
+  /// The keys a query sees.
+  Range visible(std::int64_t query_index) const {
+    const std::int64_t key = b_.first_position + query_index;
     const std::int64_t begin = b_.window > 0 && key + 1 > b_.window ? key + 1 - b_.window : 0;
     return {begin, b_.causal ? key + 1 : b_.k_len};
   }
   /// Those of the tile that starts at `tile`; empty as {0, 0}.
-  Range visible_in(std::int64_t tile, std::int64_t row) const {
-    const Range all = visible(row);
+  Range visible_in(std::int64_t tile, std::int64_t query_index) const {
+    const Range all = visible(query_index);
     const std::int64_t begin = all.begin > tile ? all.begin - tile : 0;
     const std::int64_t end = all.end - tile < kAttentionTile ? all.end - tile : kAttentionTile;
     return begin < end ? Range{begin, end} : Range{0, 0};
@@ -148,8 +148,14 @@ class Attention {
   void strip(std::int64_t tile, std::int64_t row, std::int64_t rows) {
     Range range[kTileRows];
     Range any{kAttentionTile, 0};
+    std::int64_t query_index = position(row);
+    std::int64_t head = row % b_.heads;
     for (std::int64_t r = 0; r < rows; ++r) {
-      range[r] = visible_in(tile, row + r);
+      range[r] = visible_in(tile, query_index);
+      if (++head == b_.heads) {
+        head = 0;
+        ++query_index;
+      }
       if (range[r].end > 0) {
         any.begin = range[r].begin < any.begin ? range[r].begin : any.begin;
         any.end = range[r].end > any.end ? range[r].end : any.end;
@@ -185,11 +191,27 @@ class Attention {
   float softmax(std::int64_t row, float* x, const Range& range) {
     const std::int64_t begin = range.begin / kLanes * kLanes;
     const std::int64_t end = round_up(range.end, kLanes);
-    const Vec scale = broadcast(b_.scale);
-    const Vec cap = broadcast(b_.softcap);
-    for (std::int64_t i = begin; i < end; i += kWidth) {
-      const Vec s = load(x + i) * scale;
-      store(x + i, b_.softcap > 0 ? cap * tanh(s / cap) : s);
+    const float old_max = s_.max[row];
+    const float max = scale_scores(x, begin, end, range, old_max);
+    // Nothing but -inf so far: e^-inf, not e^(inf - inf).
+    const float base = max == -kInfinity ? 0.0F : max;
+    const float factor = max == old_max ? 1.0F : exp_of_negative(broadcast(old_max - base))[0];
+    s_.max[row] = max;
+    s_.total[row] = s_.total[row] * factor + exponentials(x, base, begin, end);
+    return factor;
+  }
+
+  /// x = scale * x (and soft cap), -inf where the row does not see the key; returns the maximum,
+  /// `max` included.
+  float scale_scores(float* x, std::int64_t begin, std::int64_t end, const Range& range,
+                     float max) const {
+    Vec scale = broadcast(b_.scale);
+    if (b_.softcap > 0) {
+      const Vec cap = broadcast(b_.softcap);
+      for (std::int64_t i = begin; i < end; i += kWidth) {
+        store(x + i, cap * tanh(load(x + i) * scale / cap));
+      }
+      scale = broadcast(1.0F);
     }
     for (std::int64_t i = begin; i < range.begin; ++i) {
       x[i] = -kInfinity;
@@ -197,21 +219,16 @@ class Attention {
     for (std::int64_t i = range.end; i < end; ++i) {
       x[i] = -kInfinity;
     }
-    Vec high = broadcast(s_.max[row]);
+    Vec high = broadcast(max);
     for (std::int64_t i = begin; i < end; i += kWidth) {
-      const Vec s = load(x + i);
-      high = s > high ? s : high;
+      const Vec s = load(x + i) * scale;
+      store(x + i, s);
+      high = s > high ? s : high;  // a NaN is not higher
     }
-    float max = -kInfinity;
     for (int i = 0; i < kWidth; ++i) {
       max = high[i] > max ? high[i] : max;
     }
-    const float base =
-        max == -kInfinity ? 0.0F : max;  // all -inf so far: e^-inf, not e^(inf - inf)
-    const Vec factor = exp(broadcast(s_.max[row] - base));
-    s_.max[row] = max;
-    s_.total[row] = s_.total[row] * factor[0] + exponentials(x, base, begin, end);
-    return factor[0];
+    return max;
   }
 
   /// x = e^(x - base), rounded as serving engines do before the product with v; returns the
@@ -219,18 +236,13 @@ class Attention {
   float exponentials(float* x, float base, std::int64_t begin, std::int64_t end) {
     Lanes total = lanes(0.0F);
     const Vec shift = broadcast(base);
-    for (std::int64_t i = begin; i < end; i += kLanes) {
-#pragma GCC unroll 4
-      for (int p = 0; p < kParts; ++p) {
-        const Vec e = exp(load(x + i + p * kWidth) - shift);
-        total.part[p] = total.part[p] + e;
-        store(x + i + p * kWidth, e);
-      }
-    }
     with_rounding(b_.rounding, [&]<Rounding kRounding>() {
-      if constexpr (kRounding != Rounding::kNone) {
-        for (std::int64_t i = begin; i < end; i += kWidth) {
-          store(x + i, rounded<kRounding>(load(x + i)));
+      for (std::int64_t i = begin; i < end; i += kLanes) {
+#pragma GCC unroll 4
+        for (int p = 0; p < kParts; ++p) {
+          const Vec e = exp_of_negative(load(x + i + p * kWidth) - shift);
+          total.part[p] = total.part[p] + e;
+          store(x + i + p * kWidth, rounded<kRounding>(e));
         }
       }
     });

@@ -27,14 +27,16 @@ namespace mg::cpu::MG_ISA {
   return fma(a, x, broadcast(b));
 }
 
-/// e^x: x = n ln 2 + r, |r| <= ln(2)/2, e^r = 1 + (r + r^2 q(r)), q of degree 5 (relative error
-/// 2^-34).
-[[gnu::always_inline]] inline Vec exp(Vec x) {
-  x = clamp(x, -104.0F, 89.0F);  // beyond: 0 and infinity
+/// e^x as p 2^n: x = n ln 2 + r, |r| <= ln(2)/2, p = e^r = 1 + (r + r^2 q(r)), q of degree 5
+/// (relative error 2^-34).  For |x| below 2^21; a NaN gives a NaN p.
+struct ScaledPower {
+  Vec p;
+  IVec n;
+};
+[[gnu::always_inline]] inline ScaledPower scaled_exp(Vec x) {
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   const Vec shifted = fma(x, broadcast(0x1.715476p+0F), broadcast(0x1.8p23F));
   const Vec n = shifted - 0x1.8p23F;
-  const IVec exponent = bits(shifted) - bits(broadcast(0x1.8p23F));
   Vec r = fma(n, broadcast(-0x1.62e4p-1F), x);  // exact: the constant has 15 bits
   r = fma(n, broadcast(-0x1.7f7d1cp-20F), r);
   Vec q = broadcast(0x1.9f081p-13F);
@@ -43,12 +45,25 @@ namespace mg::cpu::MG_ISA {
   q = step(q, r, 0x1.55548ep-5F);
   q = step(q, r, 0x1.555554p-3F);
   q = step(q, r, 0x1.0p-1F);
-  const Vec p = fma(r * r, q, r) + 1.0F;
+  return {fma(r * r, q, r) + 1.0F, bits(shifted) - bits(broadcast(0x1.8p23F))};
+}
+
+[[gnu::always_inline]] inline Vec power_of_two(IVec n) {
+  return from_bits((n + 127) << 23);
+}
+
+/// e^x, everywhere.
+[[gnu::always_inline]] inline Vec exp(Vec x) {
+  const ScaledPower e = scaled_exp(clamp(x, -104.0F, 89.0F));  // beyond: 0 and infinity
   // 2^n in two factors, so that subnormal results round once and nothing overflows early.
-  const IVec low = exponent >> 1;
-  const Vec scale_low = from_bits((low + 127) << 23);
-  const Vec scale_high = from_bits((exponent - low + 127) << 23);
-  return p * scale_low * scale_high;
+  const IVec half = e.n >> 1;
+  return e.p * power_of_two(half) * power_of_two(e.n - half);
+}
+
+/// e^x for x <= 0 or NaN: exp(x) where that is above 2^-125, else 0.  Cheaper; for probabilities.
+[[gnu::always_inline]] inline Vec exp_of_negative(Vec x) {
+  const ScaledPower e = scaled_exp(x);
+  return x < -86.0F ? Vec{} : e.p * power_of_two(e.n);
 }
 
 /// tanh x: a polynomial below 0.625, above 1 - 2 / (e^2x + 1), which no longer cancels.

@@ -56,6 +56,7 @@ template <int kRows, bool kPacked, TileMode kMode>
     }
   }
   const float* x = a.data;
+#pragma GCC unroll 2
   for (std::int64_t k = 0; k < kc; ++k) {
     Vec w[kTileVecs];
 #pragma GCC unroll 2
