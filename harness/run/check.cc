@@ -161,7 +161,7 @@ class Check {
 
   void compare() {
     CompareOptions settings = options_.compare;
-    same_as_remerge_ = report_.audit && is_remerge(*report_.audit);
+    same_as_remerge_ = merged_is_remerge();
     settings.remerge = settings.remerge || !same_as_remerge_;
     CompareRun run =
         compare_lanes(*base_, *adapter_, *merged_, prompts_, settings, floor_ ? &*floor_ : nullptr,
@@ -169,6 +169,15 @@ class Check {
     report_.comparisons = std::move(run.comparisons);
     report_.tool.backend = run.backend.name + " (" + run.backend.isa + ")";
     add_findings(std::move(run.findings));
+  }
+
+  /// A re-merge lane would only repeat merged's numbers then.  `compare` reports no audit, but
+  /// looks all the same: to read the weights once costs a tenth of running a lane on them.
+  bool merged_is_remerge() {
+    return is_remerge(report_.audit ? *report_.audit
+                                    : run_audit(base_->checkpoint, adapter_->adapter,
+                                                adapter_->attached, merged_->checkpoint, pool_, {})
+                                          .result);
   }
 
   const Comparison* find_comparison(const std::string& reference,
