@@ -372,6 +372,7 @@ class Run {
     }
     std::vector<std::unique_ptr<Buffer>> logits;
     for (const Group& group : groups_) {
+      group.work->keep_for_head();
       std::int64_t elements = 0;
       for (std::size_t i = group.first; i < group.first + group.count; ++i) {
         elements += most * out.vocab[i];

@@ -65,6 +65,8 @@ class Workspace {
   Mat expert_in(std::int64_t rows) const;                // [rows, H]
   Mat overridden(std::int64_t rows, std::int64_t cols);  // [rows, n], grown on demand
   Mat expert_out(std::int64_t rows) const;               // [rows, H]
+  /// Frees what head() does not need: the logits' room takes its place.
+  void keep_for_head();
 
  private:
   Backend* backend_;

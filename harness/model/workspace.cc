@@ -76,6 +76,15 @@ Mat Workspace::expert_out(std::int64_t rows) const {
   return part(kExpertOut, rows);
 }
 
+void Workspace::keep_for_head() {
+  for (std::size_t index = 0; index < buffers_.size(); ++index) {
+    if (index != kNormed) {
+      buffers_[index].reset();
+      rows_[index] = 0;
+    }
+  }
+}
+
 Mat Workspace::overridden(std::int64_t rows, std::int64_t cols) {
   if (rows * cols > overridden_elements_) {
     overridden_ = backend_->allocate(rows * cols);

@@ -1,6 +1,10 @@
 #include "harness/run/memory.h"
 
+#include <unistd.h>
+
 #include <chrono>
+#include <cinttypes>
+#include <cstdio>
 #include <fstream>
 #include <string>
 
@@ -20,12 +24,27 @@ std::uint64_t status_bytes(const std::string& name) {
   return 0;
 }
 
+/// Resident pages that are no file's, from /proc/self/statm: some microseconds, where formatting
+/// all of /proc/self/status takes ten times as long, three hundred times a second.
+std::uint64_t anonymous_bytes() {
+  std::FILE* statm = std::fopen("/proc/self/statm", "re");
+  if (statm == nullptr) {
+    return 0;
+  }
+  std::uint64_t resident = 0;
+  std::uint64_t of_files = 0;
+  const int fields = std::fscanf(statm, "%*u %" SCNu64 " %" SCNu64, &resident, &of_files);
+  std::fclose(statm);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return fields == 2 && resident > of_files ? (resident - of_files) * page : 0;
+}
+
 }  // namespace
 
 MemoryWatch::MemoryWatch()
     : watcher_([this](const std::stop_token& stop) {
         while (!stop.stop_requested()) {
-          const std::uint64_t now = status_bytes("RssAnon:");
+          const std::uint64_t now = anonymous_bytes();
           if (now > anonymous_peak_) {
             anonymous_peak_ = now;
           }

@@ -9,8 +9,8 @@
 
 namespace mg {
 
-/// Watches the anonymous memory of this process (RssAnon of /proc/self/status, which has no peak of
-/// its own) from construction on, a few hundred times a second.
+/// Watches the anonymous memory of this process (which has no peak of its own in
+/// the kernel) from construction on, a few hundred times a second.
 class MemoryWatch {
  public:
   MemoryWatch();

@@ -11,6 +11,12 @@
 
 namespace mg::cpu {
 
+struct FreeFloats {
+  void* base = nullptr;  // of the mapping; null: from malloc
+  std::size_t bytes = 0;
+  void operator()(float* p) const;
+};
+
 /// 64-byte aligned floats, contents undefined.
 class AlignedFloats {
  public:
@@ -21,10 +27,7 @@ class AlignedFloats {
   std::int64_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  std::unique_ptr<float, Free> data_;
+  std::unique_ptr<float, FreeFloats> data_;
   std::int64_t size_ = 0;
 };
 

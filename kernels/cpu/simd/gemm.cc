@@ -35,6 +35,23 @@ void pack_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::
   }
 }
 
+/// Asks for the bytes that pack_weights() will read: the panel before it is multiplied meanwhile.
+/// Rows of a panel are short runs, too short for the machine to see them coming by itself.
+void prefetch_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k,
+                      std::int64_t kc) {
+  constexpr std::int64_t kLine = 64;
+  const std::int64_t element = g.kind == WeightKind::kF32 ? 4 : 2;
+  const std::int64_t rows = g.transposed ? kc : cols;
+  const std::int64_t bytes = (g.transposed ? cols : kc) * element;
+  const std::byte* w =
+      g.transposed ? g.w + k * g.w_stride + col * element : g.w + col * g.w_stride + k * element;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t i = 0; i < bytes; i += kLine) {
+      __builtin_prefetch(w + r * g.w_stride + i);
+    }
+  }
+}
+
 template <bool kPacked>
 void multiply(bool first, std::int64_t rows, std::int64_t cols, const TileA& a, const float* panel,
               std::int64_t kc, float* out, std::int64_t out_stride) {
@@ -84,6 +101,9 @@ void gemm_many_rows(const GemmBlock& g) {
       const std::int64_t cols = g.cols - col < kTileCols ? g.cols - col : kTileCols;
       float* panel = panels;
       pack_weights(g, col, cols, k, kc, panel);
+      if (const std::int64_t left = g.cols - col - kTileCols; left > 0) {
+        prefetch_weights(g, col + kTileCols, left < kTileCols ? left : kTileCols, k, kc);
+      }
       for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
         const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
         multiply<true>(k == 0, rows, cols,
