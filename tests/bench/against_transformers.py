@@ -6,7 +6,7 @@ usage: against_transformers.py --mergegauge build/release/harness/cli/mergegauge
 
 DIR holds base, adapter and merged (tests/smollm2/make.sh writes them). Prompts are random tokens of a fixed seed. First
 both must give the same mean KL, top-1 agreement and NLL; then they run in turns, and each ratio is between medians of the
-rounds. Memory is sampled from outside every 5 ms: RssAnon (the process's own) and RSS (mapped files included).
+rounds. Memory is sampled from outside every 20 ms: RssAnon (the process's own) and RSS (mapped files included).
 """
 import argparse
 import json
@@ -49,7 +49,7 @@ def run(command, out_path):
     while process.poll() is None:
         now = memory_of(process.pid)
         anonymous, resident = max(anonymous, now[0]), max(resident, now[1])
-        time.sleep(0.005)
+        time.sleep(0.02)
     after = os.times()
     if process.returncode not in (0, 1, 3):  # a verdict is not a failure
         sys.exit(f"{command[0]} ended with {process.returncode}:\n{process.stderr.read().decode()[-2000:]}")
