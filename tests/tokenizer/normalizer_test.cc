@@ -23,6 +23,9 @@ TEST(UnicodeForms, KnownPairs) {
   EXPECT_EQ(form("\uAC00", UnicodeForm::kNfkd), "\u1100\u1161");
   EXPECT_EQ(form("a\u0323\u0301", UnicodeForm::kNfc), "\u1EA1\u0301");
   EXPECT_EQ(form("a\u0301\u0323", UnicodeForm::kNfc), "\u1EA1\u0301");  // marks are put in order
+  // U+11A7 is no trailing consonant: the syllable before it stays as it is, and so does the vowel.
+  EXPECT_EQ(form("\u110F\u1173\u11A7", UnicodeForm::kNfc), "\uD06C\u11A7");
+  EXPECT_EQ(form("\u110F\u1173\u11A8", UnicodeForm::kNfc), "\uD06D");
 }
 
 // Newer than the reference's tables: passed through, and nothing moves across them.

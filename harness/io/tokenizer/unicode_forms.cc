@@ -35,8 +35,15 @@ std::string form_of(std::string_view text, UnicodeForm form) {
   return {chars, static_cast<std::size_t>(size)};
 }
 
+// What no normalisation changes and nothing joins: strangers, and U+11A7, a vowel that composes
+// with nothing.  utf8proc 2.8 takes it for the trailing consonant number 0 of the syllable before
+// it and drops it; the numbers begin at 1 (Unicode 15, section 3.12, TBase).
+bool stands_alone(char32_t c) {
+  return c == 0x11A7 || in_ranges(normaliser_strangers(), c);
+}
+
 // A unit is what is normalised by itself: it begins with an ASCII character (no ASCII character
-// ever joins what stands before it) or is a stranger, which nothing joins either.
+// ever joins what stands before it) or stands alone.
 class Units {
  public:
   Units(std::string_view text, UnicodeForm form) : text_(text), form_(form) {}
@@ -49,7 +56,7 @@ class Units {
     const CodePoint first = code_point_at(text_, begin_);
     end_ = begin_ + first.bytes;
     fixed_ = false;
-    if (in_ranges(normaliser_strangers(), first.value)) {
+    if (stands_alone(first.value)) {
       fixed_ = true;
       return true;
     }
@@ -57,7 +64,7 @@ class Units {
     while (end_ < text_.size() && !is_ascii(text_[end_])) {
       const CodePoint c = code_point_at(text_, end_);
       const bool c_inert = is_nfc_inert(c.value);
-      if (!c_inert && in_ranges(normaliser_strangers(), c.value)) {
+      if (!c_inert && stands_alone(c.value)) {
         break;
       }
       inert = inert && c_inert;
