@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "kernels/core/error.h"
+#include "suites/built_in.h"
 #include "suites/reader.h"
 #include "suites/smoke.h"
 
@@ -51,20 +53,26 @@ std::string folder_name(const fs::path& folder) {
   return absolute.filename().string();
 }
 
-}  // namespace
-
-const std::vector<BuiltInSuite>& built_in_suites() {
-  static const std::vector<BuiltInSuite> kSuites{{kSmokeName,
-                                                  "24 prompts of token ids drawn by a seed, 3,000 "
-                                                  "scored tokens; fits any model, no tokenizer"}};
-  return kSuites;
+/// "table.csv:column": the file and the column, where the whole value names no file.
+std::pair<fs::path, std::string_view> file_and_column(std::string_view value) {
+  const std::size_t at = value.rfind(".csv:");
+  std::error_code ignored;
+  if (at == std::string_view::npos || fs::exists(fs::path(value), ignored)) {
+    return {fs::path(value), {}};
+  }
+  return {fs::path(value.substr(0, at + 4)), value.substr(at + 5)};
 }
+
+}  // namespace
 
 Suite load_suite(std::string_view value, const ModelLimits& limits) {
   if (value == kSmokeName) {
     return make_smoke_suite(limits);
   }
-  const fs::path path(value);
+  if (auto written = written_suite(value)) {
+    return std::move(*written);
+  }
+  const auto [path, column] = file_and_column(value);
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
     Suite suite = read_suite_file(file_in(path));
@@ -79,7 +87,7 @@ Suite load_suite(std::string_view value, const ModelLimits& limits) {
                  .actual = "nothing there",
                  .hint = ""});
   }
-  return read_suite_file(path);
+  return read_suite_file(path, column);
 }
 
 }  // namespace mg

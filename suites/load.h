@@ -9,17 +9,9 @@
 
 namespace mg {
 
-struct BuiltInSuite {
-  std::string_view name;
-  std::string_view description;  // one line for `mergegauge suites`
-};
-
-/// The suites that need no file.
-const std::vector<BuiltInSuite>& built_in_suites();
-
-/// Loads one suite.  `value` is a built-in name, a file, or a folder that holds suite.jsonl or else
-/// exactly one
-/// *.jsonl file.  Built-in names win: a folder called smoke is "./smoke".
+/// Loads one suite.  `value` is a built-in name, a file (read_suite_file; "table.csv:column" for a
+/// column), or a folder that holds suite.jsonl or else exactly one *.jsonl file.
+/// Built-in names win: a folder called smoke is "./smoke".
 /// `limits` shape generated suites; files are not checked against them (check_limits does, after
 /// tokenizing). A suite in a folder takes the folder's name.  Throws Error "suite.unknown",
 /// "suite.folder" and what read_suite_file throws.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/core/error.h"
+#include "suites/plain.h"
 #include "suites/schema.h"
 #include "suites/sha256.h"
 
@@ -117,7 +118,7 @@ Suite parse_suite(std::string_view text, std::string_view name, const std::files
   return suite;
 }
 
-Suite read_suite_file(const std::filesystem::path& path) {
+Suite read_suite_file(const std::filesystem::path& path, std::string_view column) {
   std::error_code code;
   const bool regular = std::filesystem::is_regular_file(path, code);
   std::ifstream file(path, std::ios::binary);
@@ -130,11 +131,19 @@ Suite read_suite_file(const std::filesystem::path& path) {
     throw Error({.code = "suite.unreadable",
                  .what = "the suite's file cannot be read",
                  .where = path.string(),
-                 .expected = "a readable file of JSON lines",
+                 .expected = "a readable file",
                  .actual = regular ? "reading failed" : "no regular file there",
                  .hint = ""});
   }
-  return parse_suite(text, path.stem().string(), path);
+  const std::string name = path.stem().string();
+  const std::filesystem::path extension = path.extension();
+  if (extension == ".csv") {
+    return parse_csv_suite(text, name, path, column);
+  }
+  if (extension == ".txt" || extension == ".md") {
+    return parse_text_suite(text, name, path);
+  }
+  return parse_suite(text, name, path);
 }
 
 }  // namespace mg

@@ -11,9 +11,10 @@
 
 namespace mg {
 
-/// Reads `path`.  The name is the file's stem.  Throws Error "suite.unreadable" and what
-/// parse_suite throws.
-Suite read_suite_file(const std::filesystem::path& path);
+/// Reads `path` by its extension: .txt and .md as paragraphs, .csv as the column (plain.h),
+/// anything else as JSON lines.  The name is the file's stem.  Throws Error "suite.unreadable" and
+/// what the format's parser throws.
+Suite read_suite_file(const std::filesystem::path& path, std::string_view column = {});
 
 /// Parses the text of a suite; `path` is for messages and resolves pixel_values files.  All
 /// problems of the first kind found are reported together with their line numbers.  Throws Error

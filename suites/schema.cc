@@ -13,11 +13,11 @@
 namespace mg {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;  // templates write tools and arguments in their order
 
-constexpr std::array<std::string_view, 9> kKeys{"id",       "input_ids",    "text",
-                                                "messages", "tools",        "tags",
-                                                "spans",    "pixel_values", "image_grid_thw"};
+constexpr std::array<std::string_view, 11> kKeys{
+    "id",  "input_ids", "text",  "messages",     "tools",         "chat_template_kwargs",
+    "now", "tags",      "spans", "pixel_values", "image_grid_thw"};
 constexpr std::string_view kCompletion = "completion";
 
 /// Shortened text of a value for a message.
@@ -180,31 +180,54 @@ class LineParser {
         wrong_type("input_ids", "a list, not empty, of whole numbers from 0 to 2147483647", value);
       }
     } else if (given.front() == "text") {
-      if (value.is_string() && !value.get_ref<const std::string&>().empty()) {
+      if (value.is_string()) {
         prompt_.text = value.get<std::string>();
       } else {
-        wrong_type("text", "a string that is not empty", value);
+        wrong_type("text", "a string", value);
       }
     } else if (value.is_array() && !value.empty()) {
       prompt_.messages = value.dump();
     } else {
       wrong_type("messages", "a list of messages that is not empty", value);
     }
-    read_tools(object);
+    read_template_inputs(object);
   }
 
-  void read_tools(const Json& object) {
-    const auto found = object.find("tools");
+  /// The value of a key that only stands beside messages; null where it is absent or misplaced.
+  const Json* beside_messages(const Json& object, std::string_view key) {
+    const auto found = object.find(key);
     if (found == object.end()) {
-      return;
+      return nullptr;
     }
     if (!object.contains("messages")) {
-      problem("missing-key", "\"tools\" stand without messages", "\"messages\" beside \"tools\"",
-              "no \"messages\"");
-    } else if (!found->is_array()) {
-      wrong_type("tools", "a list", *found);
-    } else {
-      prompt_.tools = found->dump();
+      problem("missing-key", fmt::format("\"{}\" stands without messages", key),
+              fmt::format("\"messages\" beside \"{}\"", key), "no \"messages\"");
+      return nullptr;
+    }
+    return &*found;
+  }
+
+  void read_template_inputs(const Json& object) {
+    if (const Json* tools = beside_messages(object, "tools")) {
+      if (tools->is_array()) {
+        prompt_.tools = tools->dump();
+      } else {
+        wrong_type("tools", "a list", *tools);
+      }
+    }
+    if (const Json* variables = beside_messages(object, "chat_template_kwargs")) {
+      if (variables->is_object()) {
+        prompt_.template_variables = variables->dump();
+      } else {
+        wrong_type("chat_template_kwargs", "an object: variables of the template", *variables);
+      }
+    }
+    if (const Json* now = beside_messages(object, "now")) {
+      if (now->is_string()) {
+        prompt_.now = now->get<std::string>();
+      } else {
+        wrong_type("now", "a time, \"2024-07-26\" or \"2024-07-26T12:30:00\"", *now);
+      }
     }
   }
 

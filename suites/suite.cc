@@ -94,6 +94,12 @@ nlohmann::ordered_json prompt_to_json(const SuitePrompt& prompt) {
     if (prompt.tools) {
       line["tools"] = nlohmann::ordered_json::parse(*prompt.tools);
     }
+    if (prompt.template_variables) {
+      line["chat_template_kwargs"] = nlohmann::ordered_json::parse(*prompt.template_variables);
+    }
+    if (prompt.now) {
+      line["now"] = *prompt.now;
+    }
   } else {
     line["input_ids"] = prompt.input_ids;
   }

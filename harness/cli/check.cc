@@ -52,9 +52,10 @@ void add_flags(CLI::App& command, Flags& flags) {
   command.add_option("--base", options.base, "folder of the base model");
   command.add_option("--adapter", options.adapter, "folder of the LoRA adapter");
   command.add_option("--merged", options.merged, "folder of the merged model");
-  command.add_option("--suite", options.suites,
-                     "prompts: built-in name, JSONL file or folder; may be given several times "
-                     "(default: smoke)");
+  command.add_option(
+      "--suite", options.suites,
+      "prompts: a name that `mergegauge suites` lists, a file (.jsonl, .txt, table.csv:COLUMN) "
+      "or a folder; may be given several times (default: smoke)");
   command.add_option("--gates", options.gates,
                      "gate profile: name or file (default: by merged's stored dtype)");
   command.add_option("--json", flags.json, "also write report.json here; - for standard output");

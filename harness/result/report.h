@@ -46,11 +46,18 @@ struct AdapterSummary {
   std::vector<std::string> modules;  // "q_proj", "down_proj"
 };
 
+/// What a prompt was to the models: its token ids.
+struct PromptIds {
+  std::string prompt;
+  std::vector<std::int32_t> ids;
+};
+
 struct SuiteInfo {
   std::string name;
   std::string digest;  // "sha256:..."
   std::int64_t prompts = 0;
   std::int64_t tokens = 0;
+  std::vector<PromptIds> token_ids;  // in the order they ran
 };
 
 struct InputInfo {

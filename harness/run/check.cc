@@ -11,6 +11,7 @@
 #include "harness/run/describe.h"
 #include "harness/run/logit_metrics.h"
 #include "harness/run/memory.h"
+#include "harness/run/token_texts.h"
 #include "harness/verdict/floor.h"
 #include "harness/verdict/judge.h"
 #include "kernels/core/error.h"
@@ -123,8 +124,11 @@ class Check {
         !options_.gates.empty()
             ? options_.gates
             : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false)));
-    prompts_ = load_prompts(options_.suites, limits_of(*base_), options_.token_budget);
+    prompts_ = load_prompts(
+        options_.suites, limits_of(*base_), options_.token_budget,
+        {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged});
     report_.inputs.suites = prompts_.suites;
+    add_findings(prompts_.findings);
   }
 
   void digest() {
@@ -167,6 +171,11 @@ class Check {
         compare_lanes(*base_, *adapter_, *merged_, prompts_, settings, floor_ ? &*floor_ : nullptr,
                       pool_, [this](double done) { progress_("compare", done); });
     report_.comparisons = std::move(run.comparisons);
+    if (const PromptTokenizer* tokenizer = prompts_.sources->reference()) {
+      for (Comparison& comparison : report_.comparisons) {
+        add_token_texts(tokenizer->tokenizer(), prompts_.batch, comparison);
+      }
+    }
     report_.tool.backend = run.backend.name + " (" + run.backend.isa + ")";
     add_findings(std::move(run.findings));
   }

@@ -30,7 +30,7 @@ TemporaryFolder::~TemporaryFolder() {
 
 DemoFolders write_demo(const std::filesystem::path& folder, const std::string& damage,
                        ThreadPool& pool) {
-  for (const DemoFile& file : demo_files()) {
+  for (const EmbeddedFile& file : demo_files()) {
     const std::filesystem::path path = folder / file.path;
     std::filesystem::create_directories(path.parent_path());
     std::ofstream out(path, std::ios::binary);

@@ -37,7 +37,9 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
     adapter.emplace(*options.adapter, model);
   }
   CheckpointSource source(model.checkpoint, model.model, adapter ? &adapter->attached : nullptr);
-  const Prompts prompts = load_prompts(options.suites, limits_of(model), options.token_budget);
+  const Prompts prompts =
+      load_prompts(options.suites, limits_of(model), options.token_budget,
+                   {.base = options.model, .adapter = options.adapter.value_or(""), .merged = {}});
   const std::int64_t vocab = source.globals().lm_head.weight.outputs();
 
   std::vector<TensorPlan> plan;

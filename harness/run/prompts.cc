@@ -34,24 +34,34 @@ void add_prompt(const SuitePrompt& prompt, const ModelLimits& limits, Prompts& p
   }
 }
 
+SuiteInfo info_of(const Suite& suite) {
+  SuiteInfo info{.name = suite.name,
+                 .digest = suite.digest,
+                 .prompts = static_cast<std::int64_t>(suite.prompts.size()),
+                 .tokens = suite.total_tokens(),
+                 .token_ids = {}};
+  for (const SuitePrompt& prompt : suite.prompts) {
+    info.token_ids.push_back({.prompt = prompt.id, .ids = prompt.input_ids});
+  }
+  return info;
+}
+
 }  // namespace
 
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
-                     std::int64_t token_budget) {
+                     std::int64_t token_budget, const PromptFolders& folders) {
+  const auto sources = std::make_shared<PromptSources>(folders);
   std::vector<Suite> loaded;
   Prompts prompts;
   for (const std::string& name : suites.empty() ? std::vector<std::string>{"smoke"} : suites) {
     Suite suite = load_suite(name, limits);
-    require_token_ids(suite);
+    sources->tokenize(suite);
     check_limits(suite, limits);
     if (token_budget > 0) {
       const auto count = static_cast<std::int64_t>(std::max<std::size_t>(suites.size(), 1));
       suite = limit_tokens(suite, std::max<std::int64_t>(token_budget / count, 1));
     }
-    prompts.suites.push_back({.name = suite.name,
-                              .digest = suite.digest,
-                              .prompts = static_cast<std::int64_t>(suite.prompts.size()),
-                              .tokens = suite.total_tokens()});
+    prompts.suites.push_back(info_of(suite));
     loaded.push_back(std::move(suite));
   }
   std::map<std::string, std::vector<RowRange>> slices;
@@ -61,6 +71,8 @@ Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& 
   for (auto& [name, ranges] : slices) {
     prompts.slices.push_back({name, std::move(ranges)});
   }
+  prompts.findings = sources->findings();
+  prompts.sources = sources;
   return prompts;
 }
 

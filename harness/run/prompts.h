@@ -2,6 +2,7 @@
 // span.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "harness/metrics/accumulator.h"
 #include "harness/metrics/summary.h"
 #include "harness/result/report.h"
+#include "harness/run/prompt_sources.h"
 #include "suites/suite.h"
 
 namespace mg {
@@ -18,12 +20,16 @@ struct Prompts {
   std::vector<PromptRows> rows;   // beside batch.prompts
   std::vector<SliceSpec> slices;  // tags, spans, special tokens
   std::vector<SuiteInfo> suites;  // for the report
+  std::vector<Finding> findings;  // where the folders' tokenizers or templates disagree
+  std::shared_ptr<const PromptSources> sources;
 };
 
-/// Loads every suite (the built-in smoke suite where none is named), checks it against the limits
-/// and cuts it to `token_budget` tokens (0: no limit).  Throws Error "suite.*".
+/// Loads every suite (the built-in smoke suite where none is named), turns texts and chats into ids
+/// with the folders' tokenizers (PromptSources), checks the ids against the limits and cuts the
+/// suite to `token_budget` tokens (0: no limit).  Throws Error "suite.*", "tokenizer.*",
+/// "chat_template.*".
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
-                     std::int64_t token_budget);
+                     std::int64_t token_budget, const PromptFolders& folders = {});
 
 /// Some of the prompts, spread over all of them: at least `least` prompts and about `tokens`
 /// tokens.

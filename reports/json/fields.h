@@ -79,12 +79,19 @@ void fields(Archive& ar, Record& tool) {
   ar.optional("machine", tool.machine);
 }
 
+template <typename Archive, Is<PromptIds> Record>
+void fields(Archive& ar, Record& prompt) {
+  ar.required("prompt", prompt.prompt);
+  ar.required("ids", prompt.ids);
+}
+
 template <typename Archive, Is<SuiteInfo> Record>
 void fields(Archive& ar, Record& suite) {
   ar.required("name", suite.name);
   ar.required("digest", suite.digest);
   ar.required("prompts", suite.prompts);
   ar.required("tokens", suite.tokens);
+  ar.optional("token_ids", suite.token_ids);
 }
 
 template <typename Archive, Is<ModelSummary> Record>

@@ -69,5 +69,13 @@ TEST(RenderCommand, TakesATemplateFileAndATime) {
   EXPECT_THAT(run.out, HasSubstr("26 Jul 2024")) << run.err;
 }
 
+TEST(SuitesCommand, ListsEverySuite) {
+  const RunResult run = run_mergegauge({"suites"});
+  EXPECT_EQ(run.exit_code, 0);
+  for (const char* name : {"smoke", "language", "chat", "code", "numbers", "adversarial", "long"}) {
+    EXPECT_THAT(run.out, HasSubstr("\n" + std::string(name) + " "));
+  }
+}
+
 }  // namespace
 }  // namespace mg

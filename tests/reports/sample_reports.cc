@@ -359,7 +359,8 @@ Report common(Size size) {
   r.inputs.base = "models/SmolLM2-135M-Instruct";
   r.inputs.adapter = "models/smollm2-packages-lora";
   r.inputs.merged = "models/smollm2-packages-merged";
-  r.inputs.suites = {{"smoke", "sha256:" + std::string(64, 'a'), size.prompts, size.prompts * 128}};
+  r.inputs.suites = {
+      {"smoke", "sha256:" + std::string(64, 'a'), size.prompts, size.prompts * 128, {}}};
   r.inputs.command =
       "mergegauge check --base models/SmolLM2-135M-Instruct --adapter models/smollm2-packages-lora "
       "--merged models/smollm2-packages-merged --suite smoke";

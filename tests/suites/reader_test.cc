@@ -89,7 +89,7 @@ TEST(ReadSuite, TextAndMessagesAreKept) {
       "{\"id\":\"a\",\"text\":\"hello\"}\n"
       "{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[]}\n");
   EXPECT_EQ(suite.prompts[0].text, "hello");
-  EXPECT_EQ(suite.prompts[1].messages, R"([{"content":"hi","role":"user"}])");
+  EXPECT_EQ(suite.prompts[1].messages, R"([{"role":"user","content":"hi"}])");
   EXPECT_EQ(suite.prompts[1].tools, "[]");
   EXPECT_TRUE(suite.prompts[0].input_ids.empty());
 }
@@ -120,6 +120,21 @@ TEST(ReadSuiteErrors, BadJson) {
                     "  expected: each key once   actual: \"id\" twice"));
 }
 
+TEST(ReadSuite, KeepsTheOrderOfKeysThatTemplatesWrite) {
+  const SuitePrompt prompt =
+      parse(R"({"id":"a","messages":[{"role":"user","content":"x"}],"tools":[{"z":1,"a":2}],)"
+            R"("chat_template_kwargs":{"thinking":true},"now":"2024-02-29"})")
+          .prompts.front();
+  EXPECT_EQ(prompt.messages, R"([{"role":"user","content":"x"}])");
+  EXPECT_EQ(prompt.tools, R"([{"z":1,"a":2}])");
+  EXPECT_EQ(prompt.template_variables, R"({"thinking":true})");
+  EXPECT_EQ(prompt.now, "2024-02-29");
+}
+
+TEST(ReadSuite, TakesAnEmptyText) {
+  EXPECT_EQ(parse(R"({"id":"a","text":""})").prompts.front().text, "");
+}
+
 TEST(ReadSuiteErrors, InvalidUtf8IsBadJson) {
   EXPECT_THAT(parse_error("{\"id\":\"\xFF\",\"input_ids\":[1]}"),
               testing::StartsWith("error[suite.json]: a line is not valid JSON\n"));
@@ -129,8 +144,9 @@ TEST(ReadSuiteErrors, UnknownKey) {
   EXPECT_THAT(parse_error(R"({"id":"a","input_id":[1]})"),
               StrEq("error[suite.unknown-key]: a prompt has a key that suites do not have\n"
                     "  where:    dir/s.jsonl, line 1\n"
-                    "  expected: id, input_ids, text, messages, tools, tags, spans, pixel_values, "
-                    "image_grid_thw, completion   actual: \"input_id\""));
+                    "  expected: id, input_ids, text, messages, tools, "
+                    "chat_template_kwargs, now, tags, spans, pixel_values, image_grid_thw, "
+                    "completion   actual: \"input_id\""));
 }
 
 TEST(ReadSuiteErrors, MissingKeys) {
@@ -151,7 +167,7 @@ TEST(ReadSuiteErrors, MissingKeys) {
                     "  where:    dir/s.jsonl, line 1\n"
                     "  expected: pixel_values and image_grid_thw   actual: image_grid_thw"));
   EXPECT_THAT(parse_error(R"({"id":"a","input_ids":[1],"tools":[]})"),
-              StrEq("error[suite.missing-key]: \"tools\" stand without messages\n"
+              StrEq("error[suite.missing-key]: \"tools\" stands without messages\n"
                     "  where:    dir/s.jsonl, line 1\n"
                     "  expected: \"messages\" beside \"tools\"   actual: no \"messages\""));
   EXPECT_THAT(
@@ -182,7 +198,9 @@ TEST(ReadSuiteErrors, WrongTypes) {
       R"({"id":"a","input_ids":[true]})",
       R"({"id":"a","input_ids":[2147483648]})",
       R"({"id":"a","input_ids":"1 2"})",
-      R"({"id":"a","text":""})",
+      R"({"id":"a","text":7})",
+      R"({"id":"a","messages":[{}],"chat_template_kwargs":[]})",
+      R"({"id":"a","messages":[{}],"now":20240726})",
       R"({"id":"a","messages":[]})",
       R"({"id":"a","messages":[{}],"tools":{}})",
       R"({"id":"a","input_ids":[1,2],"completion":"x"})",
@@ -267,7 +285,7 @@ TEST(ReadSuiteErrors, UnreadableFile) {
   EXPECT_THAT(error_text([] { read_suite_file("no/such.jsonl"); }),
               StrEq("error[suite.unreadable]: the suite's file cannot be read\n"
                     "  where:    no/such.jsonl\n"
-                    "  expected: a readable file of JSON lines   actual: no regular file there"));
+                    "  expected: a readable file   actual: no regular file there"));
 }
 
 }  // namespace

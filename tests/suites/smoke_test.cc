@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "suites/built_in.h"
 #include "suites/load.h"
 #include "suites/reader.h"
 #include "tests/suites/expect_error.h"
@@ -147,7 +148,9 @@ TEST(LoadSuite, BuiltInFileAndFolder) {
 
 TEST(LoadSuite, EveryBuiltInNameLoads) {
   for (const BuiltInSuite& suite : built_in_suites()) {
-    EXPECT_EQ(load_suite(suite.name, limits(320, 256)).name, suite.name);
+    const Suite loaded = load_suite(suite.name, limits(320, 256));
+    EXPECT_EQ(loaded.name, suite.name);
+    EXPECT_EQ(static_cast<std::int64_t>(loaded.prompts.size()), suite.prompts) << suite.name;
   }
 }
 
@@ -155,7 +158,8 @@ TEST(LoadSuite, Unknown) {
   EXPECT_THAT(error_text([] { load_suite("smok", limits(320, 256)); }),
               StrEq("error[suite.unknown]: no built-in suite, file or folder has this name\n"
                     "  where:    --suite smok\n"
-                    "  expected: a file, a folder, or one of: smoke   actual: nothing there"));
+                    "  expected: a file, a folder, or one of: smoke, language, chat, code, "
+                    "numbers, adversarial, long   actual: nothing there"));
 }
 
 TEST(LoadSuite, FolderWithoutASuite) {
