@@ -249,6 +249,7 @@ ModelFolder open_model_folder(const std::filesystem::path& folder, std::string r
   read_index(opened);
   choose_weight_files(opened);
   read_headers(opened);
+  opened.tokenizer = tokenizer_facts(opened.scan);
   read_architecture(opened);
   open_strictly(opened);
   return opened;
@@ -257,6 +258,7 @@ ModelFolder open_model_folder(const std::filesystem::path& folder, std::string r
 AdapterFolder open_adapter_folder(const std::filesystem::path& folder, const ModelFolder* base) {
   AdapterFolder opened;
   opened.scan = scan_folder(folder);
+  opened.tokenizer = tokenizer_facts(opened.scan);
   if (const ScannedShard* shard = opened.scan.shard("adapter_model.safetensors")) {
     add_tensors(*shard, opened.tensors);
   }

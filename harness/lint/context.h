@@ -17,6 +17,7 @@
 #include "harness/io/folder.h"
 #include "harness/io/shard_index.h"
 #include "harness/lint/server_profile.h"
+#include "harness/lint/tokenizer_facts.h"
 #include "harness/model/attach.h"
 #include "harness/model/resolve.h"
 #include "kernels/core/dtype.h"
@@ -56,6 +57,7 @@ struct ModelFolder {
   std::vector<HeaderTensor> tensors;        // of these files, sorted by name
   std::multimap<std::string, std::size_t> by_canonical;
 
+  TokenizerFacts tokenizer;
   const ArchSpec* arch = nullptr;          // nullptr: not in the architecture table
   std::optional<ModelConfig> config;       // read by `arch`
   std::optional<ErrorParts> config_error;  // why it could not be read
@@ -84,6 +86,7 @@ struct ModelFolder {
 struct AdapterFolder {
   FolderScan scan;
   std::vector<HeaderTensor> tensors;
+  TokenizerFacts tokenizer;           // of the files that training saved beside the adapter, if any
   std::unique_ptr<Adapter> adapter;   // nothing where it cannot be read
   std::optional<ErrorParts> problem;  // why not
   std::optional<AttachedAdapter> attached;

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/lint/context.h"
+#include "harness/io/folder.h"
 
 namespace mg::lint {
 

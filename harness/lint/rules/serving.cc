@@ -189,7 +189,7 @@ void double_bos(const Context& context, Reporter& report) {
     return;
   }
   const auto add = config->find("add_bos_token");
-  const TokenizerFacts facts = tokenizer_facts(context.merged.scan);
+  const TokenizerFacts& facts = context.merged.tokenizer;
   const auto bos = facts.special.find("bos_token");
   if (add == config->end() || *add != true || bos == facts.special.end() || bos->second.empty()) {
     return;

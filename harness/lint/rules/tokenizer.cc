@@ -33,7 +33,7 @@ void ids_in_range(const Context& context, Reporter& report) {
     return;
   }
   const std::int64_t rows = embedding->shape[0];
-  const std::int64_t largest = tokenizer_facts(model.scan).largest_id;
+  const std::int64_t largest = model.tokenizer.largest_id;
   if (largest >= rows) {
     report.error({.subject = "tokenizer.json",
                   .message = "the tokenizer gives ids that the embedding has no row for: such a "
@@ -117,7 +117,7 @@ std::optional<TokenizerFacts> of_adapter(const Context& context) {
   if (!context.adapter || context.adapter->scan.json("tokenizer_config.json") == nullptr) {
     return std::nullopt;
   }
-  return tokenizer_facts(context.adapter->scan);
+  return context.adapter->tokenizer;
 }
 
 bool loses_stop(const Context& context, const TokenizerFacts& before, const TokenizerFacts& after) {
@@ -131,8 +131,8 @@ void special_tokens(const Context& context, Reporter& report) {
       context.base->json("tokenizer_config.json") == nullptr) {
     return;
   }
-  const TokenizerFacts before = tokenizer_facts(context.base->scan);
-  const TokenizerFacts after = tokenizer_facts(context.merged.scan);
+  const TokenizerFacts& before = context.base->tokenizer;
+  const TokenizerFacts& after = context.merged.tokenizer;
   const std::optional<TokenizerFacts> trained = of_adapter(context);
   for (const char* key : {"bos_token", "eos_token", "pad_token"}) {
     const auto text = [key](const TokenizerFacts& facts) {
@@ -179,8 +179,8 @@ void newer_schema(const Context& context, Reporter& report) {
     return;
   }
   // Tokens that were added stand only in merged's files; then the base's would lose them.
-  const bool same_tokens = context.base && tokenizer_facts(context.base->scan).largest_id >=
-                                               tokenizer_facts(context.merged.scan).largest_id;
+  const bool same_tokens =
+      context.base && context.base->tokenizer.largest_id >= context.merged.tokenizer.largest_id;
   report.warning(
       {.subject = "tokenizer_config.json",
        .message = "written in transformers 5's form; older readers stop with \"'list' object has "
@@ -205,8 +205,8 @@ void generation_file(const Context& context, Reporter& report) {
 
 void stop_tokens(const Context& context, Reporter& report) {
   constexpr const char* kFile = "generation_config.json";
-  const TokenizerFacts before = tokenizer_facts(context.base->scan);
-  const TokenizerFacts after = tokenizer_facts(context.merged.scan);
+  const TokenizerFacts& before = context.base->tokenizer;
+  const TokenizerFacts& after = context.merged.tokenizer;
   const std::set<std::int64_t> old_ids = stop_ids(context.base->scan, before);
   std::set<std::int64_t> new_ids = stop_ids(context.merged.scan, after);
   if (std::includes(new_ids.begin(), new_ids.end(), old_ids.begin(), old_ids.end()) ||
@@ -235,7 +235,7 @@ void turn_end(const Context& context, Reporter& report) {
   if (templates.empty() || !context.merged.has_file("generation_config.json")) {
     return;
   }
-  const TokenizerFacts facts = tokenizer_facts(context.merged.scan);
+  const TokenizerFacts& facts = context.merged.tokenizer;
   const std::set<std::int64_t> ids = stop_ids(context.merged.scan, facts);
   for (const std::string_view token : kTurnEnds) {
     const auto id = facts.added.find(std::string(token));
@@ -247,7 +247,7 @@ void turn_end(const Context& context, Reporter& report) {
     wanted.insert(id->second);
     const bool base_too =
         context.base &&
-        !stop_ids(context.base->scan, tokenizer_facts(context.base->scan)).contains(id->second) &&
+        !stop_ids(context.base->scan, context.base->tokenizer).contains(id->second) &&
         !chat_templates(context.base->scan).empty();
     Reporter::Details details = {
         .subject = "generation_config.json: eos_token_id",
