@@ -84,8 +84,9 @@ std::optional<GateValue> value_of_metric(const std::vector<NamedMetric>& metrics
   return value;
 }
 
+// The floor is one of KL: beside a ratio or a log-likelihood it would be a number of another unit.
 std::optional<double> floor_for(const Context& context, const GateSpec& gate) {
-  if (!context.inputs.floor) {
+  if (!context.inputs.floor || gate.metric != "kl") {
     return std::nullopt;
   }
   return gate.statistic == GateStatistic::kP99 ? context.inputs.floor->kl_p99

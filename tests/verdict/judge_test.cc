@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <set>
@@ -98,6 +99,23 @@ Judged judged(const SyntheticSuite& suite, const LaneLogits& subject,
   Judged run = prepare(suite, subject);
   judge_run(run, profile);
   return run;
+}
+
+TEST(Judge, TheFloorOfKlStandsBesideKlAlone) {
+  const SyntheticSuite suite(24, 150, 40);
+  const Judged run = judged(suite, merge(suite, 1.0F, 1e-4F));
+  const auto floor_beside = [&run](std::string_view gate) {
+    const auto found = std::find_if(run.judgement.verdicts.begin(), run.judgement.verdicts.end(),
+                                    [&](const Verdict& verdict) { return verdict.gate == gate; });
+    EXPECT_NE(found, run.judgement.verdicts.end()) << gate;
+    return found->floor.has_value();
+  };
+  EXPECT_TRUE(floor_beside("kl.mean"));
+  EXPECT_TRUE(floor_beside("guard.effect")) << "a KL as well";
+  EXPECT_FALSE(floor_beside("nll.delta"));
+  EXPECT_FALSE(floor_beside("flips.real"));
+  EXPECT_FALSE(floor_beside("merge.slope"));
+  EXPECT_FALSE(floor_beside("merge.error-ratio"));
 }
 
 TEST(Judge, AGoodMergePassesEveryGate) {
