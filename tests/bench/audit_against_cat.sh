@@ -6,7 +6,7 @@
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
 folder=$1
-program=${2:-$(dirname "${BASH_SOURCE[0]}")/../../build/mergegauge}
+program=${2:-$(dirname "${BASH_SOURCE[0]}")/../../build/release/mergegauge}
 rounds=5
 time_limit=5     # times cat
 memory_limit=100 # MB, anonymous
