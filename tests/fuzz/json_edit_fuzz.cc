@@ -14,6 +14,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (line == std::string_view::npos) {
     return 0;
   }
+  // Paths come from rules and parsed files, so they are UTF-8; ASCII stands for it here.
+  for (const char c : input.substr(0, line)) {
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      return 0;
+    }
+  }
   std::vector<std::string> path(1);
   for (const char c : input.substr(0, line)) {
     if (c == '.') {
