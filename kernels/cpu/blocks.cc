@@ -16,8 +16,10 @@ std::int64_t round_up(std::int64_t a, std::int64_t unit) {
 // packing a weight and packing an activation.
 constexpr double kPackWeight = 0.5;
 constexpr double kPackActivation = 0.7;
-// Strips of a block are read once per panel: they should come from the second-level cache.
+// Strips of a block are read once per panel: they should come from the second-level cache.  Its
+// sums are read and written once per block of k: they should come from the third.
 constexpr std::int64_t kMaxRows = 384;
+constexpr std::int64_t kMaxCols = 2048;
 
 /// Time until the last thread is done.
 double cost(const BlockSize& block, std::int64_t rows, std::int64_t cols, int threads) {
@@ -41,10 +43,14 @@ BlockSize choose_blocks(std::int64_t rows, std::int64_t cols, int threads,
   }
   BlockSize best{};
   double best_cost = 0;
-  const std::int64_t min_row_parts = divide_up(rows, kMaxRows);
-  for (std::int64_t row_parts = min_row_parts; row_parts < min_row_parts + 2 * threads;
-       ++row_parts) {
-    for (std::int64_t col_parts = 1; col_parts <= 8 * threads; ++col_parts) {
+  const std::int64_t row_parts_from = divide_up(rows, kMaxRows);
+  const std::int64_t row_parts_to =
+      std::min(divide_up(rows, tile_rows), row_parts_from + 2 * threads);
+  const std::int64_t col_parts_from = divide_up(cols, kMaxCols);
+  const std::int64_t col_parts_to =
+      std::min(divide_up(cols, tile_cols), col_parts_from + 8 * threads);
+  for (std::int64_t row_parts = row_parts_from; row_parts <= row_parts_to; ++row_parts) {
+    for (std::int64_t col_parts = col_parts_from; col_parts <= col_parts_to; ++col_parts) {
       const BlockSize block{round_up(divide_up(rows, row_parts), tile_rows),
                             round_up(divide_up(cols, col_parts), tile_cols)};
       const double time = cost(block, rows, cols, threads);

@@ -1,10 +1,10 @@
 // One block of a linear map: panels of weights are widened and packed, then multiplied tile by
 // tile.
 //
-// Two orders of the same arithmetic.  Many rows: for each k block the whole block of weights and of
-// x is packed once and every panel meets every strip (the panel stays in the first-level cache).
-// Few rows (decoding): panel by panel through all of k, so that each weight is read once, straight
-// from the file's bytes, in long streams.
+// Two orders of the same arithmetic.  Many rows: for each k block the whole block of x is packed
+// once and every panel meets every strip (the panel stays in the first-level cache).  Few rows
+// (decoding): panel by panel through all of k, so that each weight is read once, straight from the
+// file's bytes, in long streams.
 #include "kernels/cpu/simd/isa.h"
 #include "kernels/cpu/simd/pack.h"
 
@@ -13,11 +13,19 @@ namespace {
 
 constexpr std::int64_t kFewRows = 2 * kTileRows;
 
+std::int64_t divide_up(std::int64_t n, std::int64_t unit) {
+  return (n + unit - 1) / unit;
+}
+/// Inputs of a k block: equal parts of k, but for the last, which may be shorter.
+std::int64_t block_inputs(std::int64_t k) {
+  const std::int64_t parts = divide_up(k, kGemmBlockK);
+  return parts == 0 ? 1 : round_up(divide_up(k, parts), kLanes);
+}
 std::int64_t panel_elements(std::int64_t kc) {
   return round_up(kc, kWidth) * kTileCols;
 }
-std::int64_t strips_of(std::int64_t rows) {
-  return (rows + kTileRows - 1) / kTileRows;
+std::int64_t strips_elements(std::int64_t rows, std::int64_t kc) {
+  return round_up(divide_up(rows, kTileRows) * strip_elements(kc), kLanes);
 }
 
 void pack_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k,
@@ -35,22 +43,40 @@ void pack_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::
   }
 }
 
-/// Asks for the bytes that pack_weights() will read: the panel before it is multiplied meanwhile.
-/// Rows of a panel are short runs, too short for the machine to see them coming by itself.
-void prefetch_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k,
-                      std::int64_t kc) {
-  constexpr std::int64_t kLine = 64;
-  const std::int64_t element = g.kind == WeightKind::kF32 ? 4 : 2;
-  const std::int64_t rows = g.transposed ? kc : cols;
-  const std::int64_t bytes = (g.transposed ? cols : kc) * element;
-  const std::byte* w =
-      g.transposed ? g.w + k * g.w_stride + col * element : g.w + col * g.w_stride + k * element;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t i = 0; i < bytes; i += kLine) {
-      __builtin_prefetch(w + r * g.w_stride + i);
+/// Asks, a few at a time, for the bytes that pack_weights() will read next, while the panel before
+/// them is multiplied: rows of a panel are too short runs for the machine to see them coming.
+class Ahead {
+ public:
+  Ahead() = default;
+  Ahead(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k, std::int64_t kc)
+      : stride_(g.w_stride) {
+    const std::int64_t element = g.kind == WeightKind::kF32 ? 4 : 2;
+    rows_ = g.transposed ? kc : cols;
+    bytes_ = (g.transposed ? cols : kc) * element;
+    w_ = g.transposed ? g.w + k * g.w_stride + col * element : g.w + col * g.w_stride + k * element;
+  }
+
+  std::int64_t lines() const { return rows_ * divide_up(bytes_, kLine); }
+  void ask(std::int64_t lines) {
+    for (; lines > 0 && rows_ > 0; --lines) {
+      __builtin_prefetch(w_ + at_, 0, 2);  // to the second-level cache: the first is full
+      at_ += kLine;
+      if (at_ >= bytes_) {
+        at_ = 0;
+        w_ += stride_;
+        --rows_;
+      }
     }
   }
-}
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  const std::byte* w_ = nullptr;
+  std::int64_t stride_ = 0;
+  std::int64_t rows_ = 0;
+  std::int64_t bytes_ = 0;
+  std::int64_t at_ = 0;
+};
 
 template <bool kPacked>
 void multiply(bool first, std::int64_t rows, std::int64_t cols, const TileA& a, const float* panel,
@@ -69,10 +95,11 @@ void multiply(bool first, std::int64_t rows, std::int64_t cols, const TileA& a, 
 }
 
 void gemm_few_rows(const GemmBlock& g) {
+  const std::int64_t k_step = block_inputs(g.k);
   for (std::int64_t col = 0; col < g.cols; col += kTileCols) {
     const std::int64_t cols = g.cols - col < kTileCols ? g.cols - col : kTileCols;
-    for (std::int64_t k = 0; k < g.k; k += kGemmBlockK) {
-      const std::int64_t kc = g.k - k < kGemmBlockK ? g.k - k : kGemmBlockK;
+    for (std::int64_t k = 0; k < g.k; k += k_step) {
+      const std::int64_t kc = g.k - k < k_step ? g.k - k : k_step;
       pack_weights(g, col, cols, k, kc, g.scratch);
       for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
         const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
@@ -83,29 +110,35 @@ void gemm_few_rows(const GemmBlock& g) {
   }
 }
 
-void gemm_many_rows(const GemmBlock& g) {
-  float* strips = g.scratch;
-  float* panels = strips + round_up(strips_of(g.rows) * strip_elements(kGemmBlockK), kLanes);
-  for (std::int64_t k = 0; k < g.k; k += kGemmBlockK) {
-    const std::int64_t kc = g.k - k < kGemmBlockK ? g.k - k : kGemmBlockK;
-    for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
-      const float* row[kTileRows];
-      for (int i = 0; i < kTileRows;
-           ++i) {  // past the end: the last row again, its results not stored
-        const std::int64_t index = r + i < g.rows ? r + i : g.rows - 1;
-        row[i] = g.x + index * g.x_stride + k;
-      }
-      pack_strip(row, kc, strips + r / kTileRows * strip_elements(kc));
+void pack_strips(const GemmBlock& g, std::int64_t k, std::int64_t kc, float* strips) {
+  for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
+    const float* row[kTileRows];
+    for (int i = 0; i < kTileRows;
+         ++i) {  // past the end: the last row again, its results not stored
+      const std::int64_t index = r + i < g.rows ? r + i : g.rows - 1;
+      row[i] = g.x + index * g.x_stride + k;
     }
+    pack_strip(row, kc, strips + r / kTileRows * strip_elements(kc));
+  }
+}
+
+void gemm_many_rows(const GemmBlock& g) {
+  const std::int64_t k_step = block_inputs(g.k);
+  float* strips = g.scratch;
+  float* panel = strips + strips_elements(g.rows, k_step);
+  for (std::int64_t k = 0; k < g.k; k += k_step) {
+    const std::int64_t kc = g.k - k < k_step ? g.k - k : k_step;
+    pack_strips(g, k, kc, strips);
     for (std::int64_t col = 0; col < g.cols; col += kTileCols) {
       const std::int64_t cols = g.cols - col < kTileCols ? g.cols - col : kTileCols;
-      float* panel = panels;
       pack_weights(g, col, cols, k, kc, panel);
-      if (const std::int64_t left = g.cols - col - kTileCols; left > 0) {
-        prefetch_weights(g, col + kTileCols, left < kTileCols ? left : kTileCols, k, kc);
-      }
+      const std::int64_t left = g.cols - col - kTileCols;
+      Ahead ahead = left > 0 ? Ahead(g, col + kTileCols, left < kTileCols ? left : kTileCols, k, kc)
+                             : Ahead();
+      const std::int64_t lines_per_strip = divide_up(ahead.lines(), divide_up(g.rows, kTileRows));
       for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
         const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
+        ahead.ask(lines_per_strip);
         multiply<true>(k == 0, rows, cols,
                        {strips + r / kTileRows * strip_elements(kc), 1, kTileRows}, panel, kc,
                        g.out + r * g.out_stride + col, g.out_stride);
@@ -118,9 +151,7 @@ void gemm_many_rows(const GemmBlock& g) {
 
 std::int64_t gemm_scratch(std::int64_t rows, std::int64_t cols) {
   static_cast<void>(cols);
-  const std::int64_t strips =
-      rows <= kFewRows ? 0 : round_up(strips_of(rows) * strip_elements(kGemmBlockK), kLanes);
-  return strips + panel_elements(kGemmBlockK);
+  return (rows <= kFewRows ? 0 : strips_elements(rows, kGemmBlockK)) + panel_elements(kGemmBlockK);
 }
 
 void gemm(const GemmBlock& block) {

@@ -22,9 +22,9 @@ enum class WeightKind : std::uint8_t { kF16, kBf16, kF32 };
 
 enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kQuickGelu, kRelu };
 
-/// k is summed in blocks of this many: out = (first block) + (second) + ...; part of every result's
-/// bits.
-constexpr std::int64_t kGemmBlockK = 256;
+/// k is summed in equal blocks of at most this many: out = (first block) + (second) + ...; part of
+/// every result's bits.
+constexpr std::int64_t kGemmBlockK = 288;
 /// Keys are visited in tiles of this many, counted from the segment's first key; part of every
 /// result's bits.
 constexpr std::int64_t kAttentionTile = 128;
