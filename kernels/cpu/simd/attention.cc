@@ -26,6 +26,18 @@ struct Range {
   std::int64_t end;
 };
 
+/// The values of a tile: columns in panels of kTileCols.
+struct Values {
+  const float* data;
+  std::int64_t key_stride;
+  std::int64_t panel_stride;
+
+  std::int64_t offset(std::int64_t key, std::int64_t d) const {
+    return d / kTileCols * panel_stride + key * key_stride + d % kTileCols;
+  }
+  const float* at(std::int64_t key, std::int64_t d) const { return data + offset(key, d); }
+};
+
 /// Where everything lies in AttentionBlock::scratch.
 struct Scratch {
   float* queries;     // strips of [D][kTileRows]
@@ -33,7 +45,7 @@ struct Scratch {
   float* max;         // [rows]
   float* total;       // [rows], sums of the probabilities
   float* keys;        // panels of [D][kTileCols]
-  float* values;      // [kAttentionTile][Dp], only where head_dim is not a multiple of kTileCols
+  float* values;      // panels of [kAttentionTile][kTileCols]
   float* scores;      // [kTileRows][kAttentionTile], then the probabilities
   float* tile_sums;   // [kTileRows][Dp]
   std::int64_t size;  // elements in all
@@ -51,7 +63,7 @@ struct Scratch {
     max = take(rows);
     total = take(rows);
     keys = take(kAttentionTile * round_up(head_dim, kWidth));
-    values = take(head_dim % kTileCols == 0 ? 0 : kAttentionTile * padded(head_dim));
+    values = take(kAttentionTile * padded(head_dim));
     scores = take(kTileRows * kAttentionTile);
     tile_sums = take(kTileRows * padded(head_dim));
     size = used;
@@ -72,7 +84,7 @@ class Attention {
     const Range last = visible(b_.q_end - 1);
     for (std::int64_t tile = first.begin / kAttentionTile * kAttentionTile; tile < last.end;
          tile += kAttentionTile) {
-      load_tile(tile);
+      load_tile(tile, last.end - tile < kAttentionTile ? last.end - tile : kAttentionTile);
       for (std::int64_t row = 0; row < rows_; row += kTileRows) {
         strip(tile, row, rows_ - row < kTileRows ? rows_ - row : kTileRows);
       }
@@ -124,24 +136,38 @@ class Attention {
     return s_.queries + row / kTileRows * strip_elements(b_.head_dim);
   }
 
-  void load_tile(std::int64_t tile) {
-    const std::int64_t keys = b_.k_len - tile < kAttentionTile ? b_.k_len - tile : kAttentionTile;
+  void load_tile(std::int64_t tile, std::int64_t keys) {
     for (std::int64_t key = 0; key < keys; key += kTileCols) {
       const std::int64_t cols = keys - key < kTileCols ? keys - key : kTileCols;
       pack_panel<WeightKind::kF32>(
           reinterpret_cast<const std::byte*>(b_.k + (tile + key) * b_.k_stride), b_.k_stride * 4,
           false, cols, b_.head_dim, s_.keys + key * round_up(b_.head_dim, kWidth));
     }
-    values_ = b_.v + tile * b_.v_stride;
-    values_stride_ = b_.v_stride;
-    if (width_ != b_.head_dim) {  // whole panels of columns are read: pad
-      for (std::int64_t key = 0; key < keys; ++key) {
-        for (std::int64_t d = 0; d < width_; ++d) {
-          s_.values[key * width_ + d] = d < b_.head_dim ? values_[key * values_stride_ + d] : 0.0F;
+    load_values(b_.v + tile * b_.v_stride, keys);
+  }
+
+  /// Packs the tile's values; a single strip reads them where they are, unless they end within a
+  /// vector.
+  void load_values(const float* v, std::int64_t keys) {
+    if (rows_ <= kTileRows && width_ == b_.head_dim) {
+      values_ = {v, b_.v_stride, kTileCols};
+      return;
+    }
+    values_ = {s_.values, kTileCols, kAttentionTile * kTileCols};
+    const std::int64_t dim = b_.head_dim;
+    const std::int64_t stride = b_.v_stride;
+    for (std::int64_t d = 0; d < width_; d += kWidth) {
+      float* target = s_.values + values_.offset(0, d);
+      if (dim - d >= kWidth) {
+        for (std::int64_t key = 0; key < keys; ++key) {
+          store(target + key * kTileCols, load(v + key * stride + d));
+        }
+      } else {
+        const std::int64_t left = dim > d ? dim - d : 0;
+        for (std::int64_t key = 0; key < keys; ++key) {
+          store(target + key * kTileCols, load_part(v + key * stride + d, left));
         }
       }
-      values_ = s_.values;
-      values_stride_ = width_;
     }
   }
 
@@ -165,10 +191,8 @@ class Attention {
       return;
     }
     score(row, rows, any);
-    float factor[kTileRows];
-    for (std::int64_t r = 0; r < rows; ++r) {
-      factor[r] = range[r].end > 0 ? softmax(row + r, s_.scores + r * kAttentionTile, range[r]) : 1;
-    }
+    float factor[kWidth];
+    softmax(row, rows, range, factor);
     weigh_values(rows, range);
     for (std::int64_t r = 0; r < rows; ++r) {
       if (range[r].end > 0) {
@@ -186,61 +210,91 @@ class Attention {
     }
   }
 
-  /// Turns the scores of a row's keys into probabilities over the running maximum; returns the
-  /// factor that brings what was summed before to the new maximum.
-  float softmax(std::int64_t row, float* x, const Range& range) {
-    const std::int64_t begin = range.begin / kLanes * kLanes;
-    const std::int64_t end = round_up(range.end, kLanes);
-    const float old_max = s_.max[row];
-    const float max = scale_scores(x, begin, end, range, old_max);
-    // Nothing but -inf so far: e^-inf, not e^(inf - inf).
-    const float base = max == -kInfinity ? 0.0F : max;
-    const float factor = max == old_max ? 1.0F : exp_of_negative(broadcast(old_max - base))[0];
-    s_.max[row] = max;
-    s_.total[row] = s_.total[row] * factor + exponentials(x, base, begin, end);
-    return factor;
+  /// Turns the scores of each row's keys into probabilities over the row's running maximum; factor:
+  /// what brings the row's sums so far to the new maximum.  Powers of two serve instead of e: the
+  /// change of base goes into the scale.
+  void softmax(std::int64_t row, std::int64_t rows, const Range (&range)[kTileRows],
+               float (&factor)[kWidth]) {
+    constexpr float kLog2E = 0x1.715476p+0F;
+    const float scale = b_.softcap > 0 ? kLog2E : b_.scale * kLog2E;
+    float change[kWidth] = {};
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (range[r].end > 0) {
+        change[r] = raise_max(scale, range[r], s_.scores + r * kAttentionTile, s_.max[row + r]);
+      }
+    }
+    store(factor, exp2_of_negative(load(change)));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (range[r].end > 0) {
+        s_.total[row + r] =
+            s_.total[row + r] * factor[r] +
+            exponentials(s_.scores + r * kAttentionTile, scale, finite(s_.max[row + r]), range[r]);
+      }
+    }
   }
 
-  /// x = scale * x (and soft cap), -inf where the row does not see the key; returns the maximum,
-  /// `max` included.
-  float scale_scores(float* x, std::int64_t begin, std::int64_t end, const Range& range,
-                     float max) const {
-    Vec scale = broadcast(b_.scale);
+  /// Nothing but -inf so far: 2^-inf, not 2^(inf - inf).
+  static float finite(float max) { return max == -kInfinity ? 0.0F : max; }
+
+  /// Takes the row's scores x into its running maximum; returns the old one minus the new one.
+  float raise_max(float scale, const Range& range, float* x, float& max) const {
+    const std::int64_t begin = range.begin / kLanes * kLanes;
+    const std::int64_t end = round_up(range.end, kLanes);
     if (b_.softcap > 0) {
-      const Vec cap = broadcast(b_.softcap);
-      for (std::int64_t i = begin; i < end; i += kWidth) {
-        store(x + i, cap * tanh(load(x + i) * scale / cap));
-      }
-      scale = broadcast(1.0F);
+      cap_scores(x, begin, end);
     }
+    // The scale is positive and rounding keeps order: the largest product is the largest score's.
+    const float high = mask_scores(x, begin, end, range) * scale;
+    const float old_max = max;
+    max = high > old_max ? high : old_max;
+    return max == old_max ? 0.0F : old_max - finite(max);
+  }
+
+  /// x = soft cap of scale * x.
+  void cap_scores(float* x, std::int64_t begin, std::int64_t end) const {
+    const Vec scale = broadcast(b_.scale);
+    const Vec cap = broadcast(b_.softcap);
+    for (std::int64_t i = begin; i < end; i += kWidth) {
+      store(x + i, cap * tanh(load(x + i) * scale / cap));
+    }
+  }
+
+  /// x = -inf where the row does not see the key; returns the maximum of the rest.
+  static float mask_scores(float* x, std::int64_t begin, std::int64_t end, const Range& range) {
     for (std::int64_t i = begin; i < range.begin; ++i) {
       x[i] = -kInfinity;
     }
     for (std::int64_t i = range.end; i < end; ++i) {
       x[i] = -kInfinity;
     }
-    Vec high = broadcast(max);
-    for (std::int64_t i = begin; i < end; i += kWidth) {
-      const Vec s = load(x + i) * scale;
-      store(x + i, s);
-      high = s > high ? s : high;  // a NaN is not higher
+    Lanes high = lanes(-kInfinity);
+    for (std::int64_t i = begin; i < end; i += kLanes) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) {
+        high.part[p] = larger(load(x + i + p * kWidth), high.part[p]);  // a NaN is not larger
+      }
     }
-    for (int i = 0; i < kWidth; ++i) {
-      max = high[i] > max ? high[i] : max;
+    Vec highest = high.part[0];
+#pragma GCC unroll 4
+    for (int p = 1; p < kParts; ++p) {
+      highest = larger(highest, high.part[p]);
     }
-    return max;
+    return fold_vector(highest, larger);
   }
 
-  /// x = e^(x - base), rounded as serving engines do before the product with v; returns the
+  /// x = 2^(scale * x - base), rounded as serving engines do before the product with v; returns the
   /// unrounded sum.
-  float exponentials(float* x, float base, std::int64_t begin, std::int64_t end) {
+  float exponentials(float* x, float scale, float base, const Range& range) const {
+    const std::int64_t begin = range.begin / kLanes * kLanes;
+    const std::int64_t end = round_up(range.end, kLanes);
     Lanes total = lanes(0.0F);
-    const Vec shift = broadcast(base);
+    const Vec factor = broadcast(scale);
+    const Vec shift = broadcast(-base);
     with_rounding(b_.rounding, [&]<Rounding kRounding>() {
       for (std::int64_t i = begin; i < end; i += kLanes) {
 #pragma GCC unroll 4
         for (int p = 0; p < kParts; ++p) {
-          const Vec e = exp_of_negative(load(x + i + p * kWidth) - shift);
+          const Vec e = exp2_of_negative(fma(load(x + i + p * kWidth), factor, shift));
           total.part[p] = total.part[p] + e;
           store(x + i + p * kWidth, rounded<kRounding>(e));
         }
@@ -263,8 +317,12 @@ class Attention {
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t end = common.begin < range[r].end ? common.begin : range[r].end;
       leading = leading || range[r].begin < end;
-      clear(s_.tile_sums + r * width_);
-      add_keys(r, range[r].begin, end);
+    }
+    if (leading || common.begin >= common.end) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        clear(s_.tile_sums + r * width_);
+        add_keys(r, range[r].begin, common.begin < range[r].end ? common.begin : range[r].end);
+      }
     }
     if (common.begin < common.end) {
       multiply_values(rows, common, leading);
@@ -278,13 +336,13 @@ class Attention {
     const TileA probability{s_.scores + common.begin, kAttentionTile, 1};
     const std::int64_t keys = common.end - common.begin;
     for (std::int64_t d = 0; d < width_; d += kTileCols) {
-      const float* v = values_ + common.begin * values_stride_ + d;
+      const float* v = values_.at(common.begin, d);
       if (leading) {
-        tile<false, TileMode::kContinue>(rows, probability, v, values_stride_, keys,
+        tile<false, TileMode::kContinue>(rows, probability, v, values_.key_stride, keys,
                                          s_.tile_sums + d, width_);
       } else {
-        tile<false, TileMode::kStore>(rows, probability, v, values_stride_, keys, s_.tile_sums + d,
-                                      width_);
+        tile<false, TileMode::kStore>(rows, probability, v, values_.key_stride, keys,
+                                      s_.tile_sums + d, width_);
       }
     }
   }
@@ -295,7 +353,7 @@ class Attention {
     for (std::int64_t key = begin; key < end; ++key) {
       const Vec p = broadcast(s_.scores[r * kAttentionTile + key]);
       for (std::int64_t d = 0; d < width_; d += kWidth) {
-        store(sums + d, fma(p, load(values_ + key * values_stride_ + d), load(sums + d)));
+        store(sums + d, fma(p, load(values_.at(key, d)), load(sums + d)));
       }
     }
   }
@@ -332,8 +390,7 @@ class Attention {
   std::int64_t rows_;
   Scratch s_;
   std::int64_t width_;  // Dp: head_dim rounded up to whole panels
-  const float* values_ = nullptr;
-  std::int64_t values_stride_ = 0;
+  Values values_{};
 };
 
 }  // namespace

@@ -250,21 +250,41 @@ struct Lanes {
   return load_lanes(whole);
 }
 
+/// Folds the halves of a vector onto each other until one value is left.
+template <typename Fold>
+[[gnu::always_inline]] inline float fold_vector(Vec v, const Fold& fold) {
+#if defined(__AVX512F__)
+  v = fold(
+      v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
+  v = fold(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7));
+  v = fold(v, __builtin_shufflevector(v, v, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3));
+  v = fold(v, __builtin_shufflevector(v, v, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1));
+#elif defined(__AVX2__)
+  v = fold(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7));
+  v = fold(v, __builtin_shufflevector(v, v, 2, 3, 2, 3, 2, 3, 2, 3));
+  v = fold(v, __builtin_shufflevector(v, v, 1, 1, 1, 1, 1, 1, 1, 1));
+#else
+  v = fold(v, __builtin_shufflevector(v, v, 2, 3, 2, 3));
+  v = fold(v, __builtin_shufflevector(v, v, 1, 1, 1, 1));
+#endif
+  return v[0];
+}
+
 /// ((0+8)+(4+12)) + ... : halves are folded together, the same tree on every machine.
-[[gnu::always_inline]] inline float sum(const Lanes& x) {
-  float v[kLanes];
+[[gnu::always_inline]] inline float sum(Lanes x) {
 #pragma GCC unroll 4
-  for (int i = 0; i < kParts; ++i) {
-    store(v + i * kWidth, x.part[i]);
-  }
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
+  for (int half = kParts / 2; half > 0; half /= 2) {
+#pragma GCC unroll 2
     for (int i = 0; i < half; ++i) {
-      v[i] += v[i + half];
+      x.part[i] = x.part[i] + x.part[i + half];
     }
   }
-  return v[0];
+  return fold_vector(x.part[0], [](Vec low, Vec high) { return low + high; });
+}
+
+/// The larger of each pair; where one is a NaN, b.
+[[gnu::always_inline]] inline Vec larger(Vec a, Vec b) {
+  return a > b ? a : b;
 }
 
 }  // namespace mg::cpu::MG_ISA
