@@ -17,6 +17,14 @@ enum Part : std::size_t {
   kExpertOut
 };
 
+/// Elements from row to row: an odd number of cache lines, so that a column of a matrix, which is
+/// what a tile of a product writes, does not fall into a few sets of the caches.
+std::int64_t stride_of(std::int64_t cols) {
+  constexpr std::int64_t kLine = 16;
+  const std::int64_t lines = (cols + kLine - 1) / kLine;
+  return (lines + (lines % 2 == 0 ? 1 : 0)) * kLine;
+}
+
 }  // namespace
 
 Workspace::Workspace(Backend& backend, const ModelConfig& config, std::int64_t lanes,
@@ -34,7 +42,7 @@ Workspace::Workspace(Backend& backend, const ModelConfig& config, std::int64_t l
   const auto add = [&](std::int64_t rows, std::int64_t cols) {
     rows_.push_back(rows);
     cols_.push_back(cols);
-    buffers_.push_back(backend.allocate(rows * cols));
+    buffers_.push_back(backend.allocate(rows * stride_of(cols)));
   };
   add(both, config.hidden_size);
   add(attention_rows, (heads + 2 * kv_heads) * config.head_dim);
@@ -48,7 +56,7 @@ Workspace::Workspace(Backend& backend, const ModelConfig& config, std::int64_t l
 
 Mat Workspace::part(std::size_t index, std::int64_t rows) const {
   MG_CHECK(rows <= rows_[index], "workspace is large enough");
-  return whole(*buffers_[index], rows, cols_[index]);
+  return {buffers_[index].get(), 0, rows, cols_[index], stride_of(cols_[index])};
 }
 
 Mat Workspace::normed(std::int64_t rows) const {
