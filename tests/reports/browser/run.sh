@@ -2,7 +2,8 @@
 # Opens report pages in headless Chromium through chromedriver (W3C WebDriver over curl) and checks them: verdict, figures,
 # sorting, no error on the console, no request to anywhere, and axe's accessibility rules where its script is given.
 # usage: run.sh FOLDER   with NAME.html and NAME.json, as tests/reports/render_samples writes them
-#   AXE=axe.min.js  also runs axe-core: no serious or critical violation
+#   AXE=axe.min.js  also runs axe-core, light and dark: no serious or critical violation
+#   SHOTS=FOLDER    also writes a picture of each page: light and dark at 1400 and 400 pixels, and as printed
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(cd "$1" && pwd)
@@ -33,9 +34,39 @@ post "session/$session/timeouts" '{"script":300000}' >/dev/null
 failed=0
 complain() { echo "FAILED $1: $2"; failed=1; }
 
+cdp() {  # COMMAND PARAMETERS: of Chromium's own protocol, for what WebDriver has no word for
+  post "session/$session/goog/cdp/execute" "{\"cmd\":\"$1\",\"params\":$2}"
+}
+
+view() {  # WIDTH SCHEME: a window of Chromium is never narrower than 500 pixels, a device is
+  cdp Emulation.setDeviceMetricsOverride "{\"width\":$1,\"height\":900,\"deviceScaleFactor\":1,\"mobile\":false}" >/dev/null
+  cdp Emulation.setEmulatedMedia "{\"media\":\"${3:-}\",\"features\":[{\"name\":\"prefers-color-scheme\",\"value\":\"$2\"}]}" >/dev/null
+}
+
+shoot() {  # NAME: the page that is open
+  local size
+  size=$(cdp Page.getLayoutMetrics '{}' | jq -c '.value.cssContentSize | {x: 0, y: 0, width, height: ([.height, 12000] | min), scale: 1}')
+  cdp Page.captureScreenshot "{\"format\":\"png\",\"captureBeyondViewport\":true,\"clip\":$size}" |
+    jq -r '.value.data' | base64 -d >"$SHOTS/$1.png"
+}
+
+pictures() {  # NAME
+  local width scheme
+  post "session/$session/url" "{\"url\":\"file://$folder/$1.html\"}" >/dev/null
+  for width in 1400 400; do
+    for scheme in light dark; do
+      view "$width" "$scheme"
+      shoot "$1-$width-$scheme"
+    done
+  done
+  view 1000 light print
+  shoot "$1-print"
+  view 1400 light
+}
+
 check() {  # NAME WIDTH
   local name=$1 width=$2 status figures answer
-  post "session/$session/window/rect" "{\"width\":$width,\"height\":900}" >/dev/null
+  view "$width" light
   post "session/$session/url" "{\"url\":\"file://$folder/$name.html\"}" >/dev/null
   status=$(jq -r '.status | ascii_upcase' "$folder/$name.json")
   figures=$(jq '(if ([.comparisons[0].kl_histogram[]?.rows] | add // 0) > 0 then 5 else 0 end) + (if .audit then 3 else 0 end)' "$folder/$name.json")
@@ -49,21 +80,23 @@ check() {  # NAME WIDTH
   [ -z "$answer" ] || complain "$name asks for" "$answer"
 }
 
-accessible() {  # NAME
+accessible() {  # NAME SCHEME
   local answer
+  view 1400 "$2"
   post "session/$session/execute/sync" "$(jq -n --rawfile axe "$AXE" '{script: $axe, args: []}')" >/dev/null
   answer=$(post "session/$session/execute/async" '{"args":[],"script":"const done = arguments[arguments.length - 1];
     axe.run().then(found => done(found.violations.filter(v => v.impact === \"serious\" || v.impact === \"critical\")
       .map(v => v.id + \": \" + v.nodes.slice(0, 3).map(n => n.target.join(\" \")).join(\", \"))), e => done([String(e)]));"}')
-  [ "$(jq -c '.value' <<<"$answer")" = '[]' ] || complain "$1 axe" "$(jq -c '.value' <<<"$answer")"
+  [ "$(jq -c '.value' <<<"$answer")" = '[]' ] || complain "$1 axe, $2" "$(jq -c '.value' <<<"$answer")"
 }
 
 pages=0
 for page in "$folder"/*.html; do
   name=$(basename "$page" .html)
   check "$name" 1400
-  check "$name" 500  # the narrowest window that Chromium makes
-  [ -z "${AXE:-}" ] || accessible "$name"
+  check "$name" 400
+  [ -z "${AXE:-}" ] || { accessible "$name" light; accessible "$name" dark; }
+  [ -z "${SHOTS:-}" ] || pictures "$name"
   pages=$((pages + 1))
 done
 [ "$pages" -gt 0 ] || complain "$folder" "no pages"
