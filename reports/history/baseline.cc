@@ -35,15 +35,16 @@ bool is_database(const std::filesystem::path& file) {
   return stream && head == kMagic;
 }
 
-Baseline from_history(const std::filesystem::path& file, const ComparabilityKey& key) {
+std::optional<Baseline> from_history(const std::filesystem::path& file,
+                                     const ComparabilityKey& key) {
   const History history = History::open(file, false);
   constexpr std::int64_t kMost = 1000;
   const std::vector<HistoryRun> runs = history.runs(key, kMost);
   const auto passed = std::find_if(runs.rbegin(), runs.rend(),
                                    [](const HistoryRun& run) { return run.status == "pass"; });
   if (passed != runs.rend()) {
-    return {fmt::format("{}, run {} of {}", file.string(), passed->id, passed->started), key,
-            passed->values};
+    return Baseline{fmt::format("{}, run {} of {}", file.string(), passed->id, passed->started),
+                    key, passed->values};
   }
   if (!runs.empty()) {
     throw Error({.code = "baseline.none-passed",
@@ -54,14 +55,28 @@ Baseline from_history(const std::filesystem::path& file, const ComparabilityKey&
                  .hint = "give a report.json as the baseline"});
   }
   const std::vector<HistorySeries> series = history.series();
-  const auto difference = series.empty() ? std::nullopt : first_difference(key, series.front().key);
-  throw incomparable(file.string(),
-                     difference.value_or(FieldDifference{"run", "a comparable run", "no run"}));
+  if (series.empty()) {
+    return std::nullopt;
+  }
+  throw incomparable(file.string(), first_difference(key, series.front().key)
+                                        .value_or(FieldDifference{"run", "a comparable run", ""}));
+}
+
+Finding first_run(const std::filesystem::path& file) {
+  return {.rule = "baseline.first-run",
+          .catalogue = {},
+          .severity = Severity::kNote,
+          .command = "compare",
+          .subject = file.string(),
+          .message = "the history is empty: there is no earlier run to hold this one against",
+          .expected = {},
+          .actual = {},
+          .fix = std::nullopt};
 }
 
 }  // namespace
 
-Baseline read_baseline(const std::filesystem::path& file, const Report& report) {
+std::optional<Baseline> read_baseline(const std::filesystem::path& file, const Report& report) {
   const ComparabilityKey key = comparability_key(report);
   if (is_database(file)) {
     return from_history(file, key);
@@ -71,7 +86,7 @@ Baseline read_baseline(const std::filesystem::path& file, const Report& report) 
   if (const auto difference = first_difference(key, other)) {
     throw incomparable(file.string(), *difference);
   }
-  return {file.string(), other, history_values(earlier)};
+  return Baseline{file.string(), other, history_values(earlier)};
 }
 
 std::vector<Verdict> judge_against(const Baseline& baseline, const Report& report) {
@@ -118,7 +133,12 @@ void hold_against_baseline(const std::filesystem::path& file, Report& report) {
     return;
   }
   try {
-    for (Verdict& verdict : judge_against(read_baseline(file, report), report)) {
+    const std::optional<Baseline> baseline = read_baseline(file, report);
+    if (!baseline) {
+      report.findings.push_back(first_run(file));
+      return;
+    }
+    for (Verdict& verdict : judge_against(*baseline, report)) {
       report.verdicts.push_back(std::move(verdict));
     }
   } catch (const Error& error) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,9 @@ struct Baseline {
 };
 
 /// Reads a baseline for `report`: a report.json, or the newest passed run of the report's key in a
-/// history.  Throws Error "baseline.incomparable" naming the first field that differs, and what
-/// reading a report or a history throws.
-Baseline read_baseline(const std::filesystem::path& file, const Report& report);
+/// history; nothing where the history has no runs at all.  Throws Error "baseline.incomparable"
+/// naming the first field that differs, and what reading a report or a history throws.
+std::optional<Baseline> read_baseline(const std::filesystem::path& file, const Report& report);
 
 /// Gates "baseline.GATE" for the non-negative quantities of `report` that the baseline has with an
 /// interval: the value may not be certainly above 1.1 times the baseline's upper bound, nor above
@@ -27,7 +28,8 @@ Baseline read_baseline(const std::filesystem::path& file, const Report& report);
 std::vector<Verdict> judge_against(const Baseline& baseline, const Report& report);
 
 /// Adds the baseline's gates to a finished report and decides its status anew.  A baseline that
-/// cannot be used becomes the report's error; a report that has one already stays as it is.
+/// cannot be used becomes the report's error; a report that has one already stays as it is.  The
+/// first run of a history gets the note "baseline.first-run".
 void hold_against_baseline(const std::filesystem::path& file, Report& report);
 
 /// Throws what reading the file throws, before anything is computed.

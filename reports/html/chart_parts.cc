@@ -78,8 +78,8 @@ Markup yardsticks_along_x(const Scale& x, const Plot& plot, const Yardsticks& ya
   if (yardsticks.limit && x.contains(*yardsticks.limit)) {
     const double at = x.at(*yardsticks.limit);
     out.add("<path class=limit d=\"M{} {}V{}\"/>", at, plot.top, plot.bottom);
-    out.add("<text class=mark x={} y={} text-anchor={}>limit of the mean</text>\n", at,
-            plot.top - 19.0, anchor(at, plot));
+    out.add("<text class=mark x={} y={} text-anchor={}>{}</text>\n", at, plot.top - 19.0,
+            anchor(at, plot), yardsticks.limit_name);
   }
   return out;
 }
@@ -96,7 +96,8 @@ Markup yardsticks_along_y(const Scale& y, const Plot& plot, const Yardsticks& ya
   if (yardsticks.limit && y.contains(*yardsticks.limit)) {
     const double at = y.at(*yardsticks.limit);
     out.add("<path class=limit d=\"M{} {}H{}\"/>", plot.left, at, plot.right);
-    out.add("<text class=mark x={} y={}>limit of the mean</text>\n", plot.left + 5.0, at - 4.0);
+    out.add("<text class=mark x={} y={}>{}</text>\n", plot.left + 5.0, at - 4.0,
+            yardsticks.limit_name);
   }
   return out;
 }

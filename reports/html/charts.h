@@ -31,6 +31,7 @@ struct Yardsticks {
   std::optional<double> floor;
   std::optional<Interval> floor_interval;
   std::optional<double> limit;
+  std::string_view limit_name = "limit of the mean";
 };
 
 /// A gate in one line: the allowed range, the interval and value in it, the noise floor.  Empty
@@ -100,8 +101,9 @@ Markup heat_map(const HeatMap& map);
 struct TrendPoint {
   double value = 0.0;
   std::optional<Interval> interval;
-  std::string status;  // of the gate: "pass", "fail", ...
-  bool step = false;   // the first run on a new level
+  std::string status;   // of the gate: "pass", "fail", ...
+  bool step = false;    // the first run on a new level
+  bool marked = false;  // a tick on the axis: something else changed with this run
 };
 Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
                    const Yardsticks& yardsticks);

@@ -70,7 +70,7 @@ margin:.6rem 0;font-size:.9rem}
 .facts dd{margin:0;min-width:0;overflow-wrap:anywhere}
 .pair-of{display:flex;flex-wrap:wrap;gap:.1rem 1.4rem;margin:.3rem 0;font-size:.92rem}
 .pair-of div{display:flex;gap:.5rem;min-width:0}
-.pair-of dt{color:var(--faint)}.pair-of dd{margin:0;overflow-wrap:anywhere}
+.pair-of dt{flex:none;color:var(--faint)}.pair-of dd{margin:0;overflow-wrap:anywhere}
 .tag{display:inline-block;border:1px solid var(--line);border-radius:4px;padding:0 .35em;
 font-size:.8rem;color:var(--faint)}
 .findings{list-style:none;padding:0;margin:.5rem 0;display:grid;gap:.6rem}
@@ -82,6 +82,10 @@ padding:.5rem .8rem;overflow-wrap:anywhere}
 margin:.8rem 0}
 figure{margin:0;padding:.7rem .8rem;border:1px solid var(--line);border-radius:8px;min-width:0}
 figure.wide{max-width:60rem}
+#selftest .scroll{max-height:none}
+#selftest table{min-width:62rem}
+.trends{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,600px),1fr));gap:1rem;
+margin:.8rem 0}
 figcaption p{font-size:.87rem;margin:.1rem 0 .4rem}
 figure svg{display:block;width:100%;max-width:520px;height:auto}
 figure.wide svg{max-width:none}

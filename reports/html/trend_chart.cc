@@ -8,8 +8,10 @@ namespace mg::html {
 namespace {
 
 constexpr double kWidth = 2.0 * kChartWidth;
-constexpr double kHeight = 300.0;
-constexpr Plot kPlot{64.0, 30.0, kWidth - 20.0, kHeight - 34.0};
+constexpr double kHeight = 310.0;
+// Room above for two rows of step labels, which a limit's label at the top must not meet.
+constexpr Plot kPlot{64.0, 54.0, kWidth - 20.0, kHeight - 34.0};
+constexpr double kStepRow = 16.0;
 
 Scale scale_of(const std::vector<TrendPoint>& points, const Yardsticks& yardsticks) {
   std::vector<double> values;
@@ -57,6 +59,7 @@ Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
   Markup content = yardsticks_along_y(y, kPlot, yardsticks);
   content += vertical_axis(y, kPlot, "");
   const std::size_t every = std::max<std::size_t>(1, (points.size() + 14) / 15);
+  std::size_t steps = 0;
   for (std::size_t i = 0; i < points.size(); ++i) {
     const double at = x.at(static_cast<double>(i + 1));
     if (i % every == 0) {
@@ -64,10 +67,13 @@ Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
     }
     if (points[i].step) {
       const double edge = x.at(static_cast<double>(i) + 0.5);
-      content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, kPlot.top, kPlot.bottom);
+      const double row = kPlot.top - 22.0 - (steps++ % 2 == 0 ? 0.0 : kStepRow);
+      content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, row + 3.0, kPlot.bottom);
       content.add("<text class=\"mark strong\" x={} y={} text-anchor={}>step at run {}</text>",
-                  edge, kPlot.top - 6.0, edge > (kPlot.left + kPlot.right) / 2.0 ? "end" : "start",
-                  i + 1);
+                  edge, row, edge > (kPlot.left + kPlot.right) / 2.0 ? "end" : "start", i + 1);
+    }
+    if (points[i].marked) {
+      content.add("<path class=axis d=\"M{} {}v6\"/>", at, kPlot.bottom);
     }
     content += run_mark(points[i], at, y);
   }

@@ -119,6 +119,48 @@ TEST_F(HistoryTest, AnotherBaseBeginsAnotherSeries) {
             "2024-05-02T02:00:00Z");
 }
 
+TEST_F(HistoryTest, AdaptersOfOneBaseAreFollowedTogetherAndMarked) {
+  for (int i = 0; i < 12; ++i) {
+    Report report = night(i, i >= 8 ? 3.0 : 1.0);
+    for (FileRecord& file : report.provenance->files) {
+      if (file.role == "adapter") {
+        file.sha256 = std::string(64, i < 5 ? 'a' : i < 8 ? 'b' : 'c');
+      }
+    }
+    append(report);
+  }
+  const History history = History::open(file_, false);
+  const Trend trend = read_trend(history, "", 10);
+  ASSERT_EQ(trend.runs.size(), 10U);
+  EXPECT_EQ(trend.runs.front().started, "2024-05-03T02:00:00Z");
+  EXPECT_EQ(trend.all_runs, 12);
+  EXPECT_EQ(trend.other_keys, 0);
+  EXPECT_EQ(trend.adapters, 3);
+  EXPECT_THAT(trend.adapter_changes, ::testing::ElementsAre(3U, 6U));
+  EXPECT_THAT(trend_text(trend), HasSubstr("3 adapters of one base"));
+  EXPECT_THAT(trend_text(trend), HasSubstr("step at run 7 of 10 (2024-05-09T02:00:00Z): 2.6"));
+  EXPECT_THAT(trend_text(trend), HasSubstr(" nat, with another adapter"));
+  EXPECT_THAT(render_trend_html(trend), HasSubstr("step, another adapter"));
+  // One key alone on request; and a baseline must be of the same adapter.
+  EXPECT_EQ(read_trend(history, key_digest(trend.key), 10).runs.size(), 4U);
+  try {
+    read_baseline(file_, night(1));
+    FAIL() << "the baseline was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.parts().what, "the baseline was measured on another adapter");
+  }
+}
+
+TEST_F(HistoryTest, TheFirstRunOfAHistoryHasNothingToBeHeldAgainst) {
+  History::open(file_, true);
+  Report report = night(1);
+  const std::size_t gates = report.verdicts.size();
+  hold_against_baseline(file_, report);
+  EXPECT_EQ(report.status, RunStatus::kPass);
+  EXPECT_EQ(report.verdicts.size(), gates);
+  EXPECT_EQ(report.findings.back().rule, "baseline.first-run");
+}
+
 TEST_F(HistoryTest, ManyWritersLoseNothing) {
   constexpr int kWriters = 4;
   constexpr int kRuns = 8;
@@ -171,7 +213,7 @@ TEST_F(HistoryTest, ARunWithoutDigestsCannotBeCompared) {
 
 TEST_F(HistoryTest, ABaselineHoldsTheNextRunToItsLevel) {
   append(night(1));
-  const Baseline baseline = read_baseline(file_, night(2));
+  const Baseline baseline = *read_baseline(file_, night(2));
   const auto status = [&](const Report& report) {
     const std::vector<Verdict> verdicts = judge_against(baseline, report);
     EXPECT_EQ(verdicts.front().gate, "baseline.kl.mean");
