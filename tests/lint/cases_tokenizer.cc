@@ -66,6 +66,13 @@ std::span<const Case> tokenizer_cases() {
        [](World& w) {  // the same content in another layout
          w.edit("merged/tokenizer.json", [](nlohmann::json&) {});
        }},
+      {"tokenizer.other", "ids-moved", "demo",
+       [](World& w) {
+         w.edit("merged/tokenizer.json", [](nlohmann::json& t) {
+           auto& vocabulary = t["model"]["vocab"];
+           std::swap(vocabulary["a"], vocabulary["b"]);
+         });
+       }},
       {"generation.missing", "removed", "demo", [](World& w) { w.remove(kGeneration); }, true,
        [](World& w) {  // the base has none either
          w.remove(kGeneration);

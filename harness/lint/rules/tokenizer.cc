@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "harness/io/json_file.h"
@@ -64,6 +65,49 @@ void ids_in_range(const Context& context, Reporter& report) {
   }
 }
 
+/// Ids of tokenizer.json's vocabulary by token: an object (BPE, WordPiece), or a list in the order
+/// of ids (Unigram).
+std::map<std::string, std::int64_t> vocabulary_of(const nlohmann::json& model) {
+  std::map<std::string, std::int64_t> ids;
+  const auto vocabulary = model.is_object() ? model.find("vocab") : model.end();
+  if (!model.is_object() || vocabulary == model.end()) {
+    return ids;
+  }
+  std::int64_t at = 0;
+  for (const auto& [key, value] : vocabulary->items()) {
+    if (vocabulary->is_object() && value.is_number_integer()) {
+      ids.emplace(key, value.get<std::int64_t>());
+    } else if (value.is_array() && !value.empty() && value[0].is_string()) {
+      ids.emplace(value[0].get<std::string>(), at);
+    }
+    ++at;
+  }
+  return ids;
+}
+
+/// Tokens that both vocabularies hold, under different ids: how many, and the first.
+struct MovedTokens {
+  std::int64_t count = 0;
+  std::string token;
+  std::int64_t before = 0;
+  std::int64_t after = 0;
+};
+
+MovedTokens moved_tokens(const nlohmann::json& base, const nlohmann::json& merged) {
+  MovedTokens moved;
+  const std::map<std::string, std::int64_t> after = vocabulary_of(merged);
+  for (const auto& [token, id] : vocabulary_of(base)) {
+    const auto found = after.find(token);
+    if (found == after.end() || found->second == id) {
+      continue;
+    }
+    if (moved.count++ == 0) {
+      moved = {1, token, id, found->second};
+    }
+  }
+  return moved;
+}
+
 /// The same vocabulary and rules of splitting, however the files spell them.
 void other_tokenizer(const Context& context, Reporter& report) {
   constexpr const char* kFile = "tokenizer.json";
@@ -83,7 +127,24 @@ void other_tokenizer(const Context& context, Reporter& report) {
     }
     return wanted;
   };
-  if (parts(after) != parts(before)) {
+  const nlohmann::json old_parts = parts(before);
+  const nlohmann::json new_parts = parts(after);
+  if (new_parts == old_parts) {
+    return;
+  }
+  if (const MovedTokens moved = moved_tokens(old_parts["model"], new_parts["model"]);
+      moved.count > 0) {
+    // No training does this: the embedding's rows stay where they are.
+    report.error(
+        {.subject = kFile,
+         .message =
+             fmt::format("{} of the base have other ids: the embedding's rows now "
+                         "stand for other tokens",
+                         moved.count == 1 ? "a token" : fmt::format("{} tokens", moved.count)),
+         .expected = fmt::format("{} as id {}", nlohmann::json(moved.token).dump(), moved.before),
+         .actual = fmt::format("id {}", moved.after),
+         .edits = {}});
+  } else {
     report.warning({.subject = kFile,
                     .message = "the tokenizer splits text otherwise than the base's: prompts of "
                                "the two are other ids, and comparing their outputs means nothing",
@@ -353,7 +414,7 @@ constexpr auto kRules = std::to_array<Rule>({
      .check = newer_schema},
     {.id = "tokenizer.other",
      .catalogue = "F57",
-     .severity = Severity::kWarning,
+     .severity = Severity::kError,
      .needs = Needs::kBase,
      .why = "Prompts become other ids in the two lanes: the comparison itself is wrong.",
      .fix = "take the base's tokenizer files, unless the change was meant and trained",
