@@ -47,15 +47,25 @@ bool only_serving_failed(const Report& report) {
          });
 }
 
+std::int64_t missed_faults(const Report& report) {
+  return report.selftest ? count_detections(*report.selftest).missed : 0;
+}
+
 std::string title_of(const Report& report) {
   const bool compared = !report.comparisons.empty();
   const bool audited = report.audit.has_value();
   switch (report.status) {
     case RunStatus::kPass:
+      if (report.selftest) {
+        return "The checks are alive: every planted fault was caught.";
+      }
       return compared  ? "The merged checkpoint answers as base + adapter does."
              : audited ? "The merged checkpoint holds base + adapter."
                        : "No problem was found in the files.";
     case RunStatus::kFail:
+      if (missed_faults(report) > 0) {
+        return "The checks did not catch every planted fault.";
+      }
       if (compared && only_serving_failed(report)) {
         return "The merge is right, but the model overflows in the arithmetic that serves it.";
       }
@@ -192,6 +202,16 @@ std::string invalid_reason(const Report& report) {
   return "A guard fired.";
 }
 
+std::string selftest_reason(const SelftestResult& selftest) {
+  std::string text = sentence(detections_text(selftest));
+  for (const Detection& detection : selftest.detections) {
+    if (detection.outcome == DetectionOutcome::kMissed) {
+      add_sentence(text, fmt::format("missed {}: {}", detection.damage, detection.note));
+    }
+  }
+  return text;
+}
+
 std::string pass_reason(const Report& report) {
   const GateCounts gates = count_gates(report);
   const SeverityCounts findings = count_findings(report);
@@ -220,9 +240,11 @@ std::string error_reason(const Report& report) {
 std::string reason_of(const Report& report) {
   switch (report.status) {
     case RunStatus::kPass:
-      return pass_reason(report);
+      return report.selftest
+                 ? selftest_reason(*report.selftest) + " Without damage: " + pass_reason(report)
+                 : pass_reason(report);
     case RunStatus::kFail:
-      return fail_reason(report);
+      return missed_faults(report) > 0 ? selftest_reason(*report.selftest) : fail_reason(report);
     case RunStatus::kInconclusive:
       return undecided_reason(report);
     case RunStatus::kInvalid:
@@ -342,8 +364,23 @@ std::optional<KeyNumber> weight_number(const Report& report) {
   return number;
 }
 
+KeyNumber detection_number(const SelftestResult& selftest) {
+  const DetectionCounts counts = count_detections(selftest);
+  KeyNumber number;
+  number.label = "planted faults that were caught";
+  number.value = fmt::format("{} of {}", counts.caught, counts.planted());
+  number.detail = counts.not_planted == 0 ? ""
+                                          : format_plural(counts.not_planted, "other") +
+                                                " not planted: of no meaning for this merge";
+  number.status = counts.missed > 0 ? GateStatus::kFail : GateStatus::kPass;
+  return number;
+}
+
 std::vector<KeyNumber> numbers_of(const Report& report) {
   std::vector<KeyNumber> numbers;
+  if (report.selftest) {
+    numbers.push_back(detection_number(*report.selftest));
+  }
   if (const Comparison* comparison = main_comparison(report)) {
     if (const MetricSummary* kl = find_metric(comparison->metrics, "kl")) {
       numbers.push_back(kl_number(report, *comparison, *kl));
@@ -472,6 +509,27 @@ std::vector<const Finding*> findings_by_severity(const Report& report) {
     return left->severity < right->severity;
   });
   return findings;
+}
+
+std::string_view detection_word(DetectionOutcome outcome) {
+  switch (outcome) {
+    case DetectionOutcome::kCaught:
+      return "caught";
+    case DetectionOutcome::kMissed:
+      return "MISSED";
+    case DetectionOutcome::kNotPlanted:
+      return "not planted";
+  }
+  return "";
+}
+
+std::string detections_text(const SelftestResult& selftest) {
+  const DetectionCounts counts = count_detections(selftest);
+  return fmt::format("{} of {} planted faults were caught", counts.caught, counts.planted());
+}
+
+std::string ids_text(const std::vector<std::string>& ids) {
+  return ids.empty() ? "-" : fmt::format("{}", fmt::join(ids, ", "));
 }
 
 std::string_view gate_status_word(GateStatus status) {

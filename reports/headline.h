@@ -66,6 +66,15 @@ std::vector<const Verdict*> gates_by_importance(const Report& report);
 /// Findings: errors, warnings, notes; otherwise in the report's order.
 std::vector<const Finding*> findings_by_severity(const Report& report);
 
+/// "caught", "MISSED", "not planted": what an outcome of a selftest is called in a table.
+std::string_view detection_word(DetectionOutcome outcome);
+
+/// "11 of 12 planted faults were caught" of a selftest.
+std::string detections_text(const SelftestResult& selftest);
+
+/// "audit.scale, weights.targets", or "-".
+std::string ids_text(const std::vector<std::string>& ids);
+
 /// "pass", "FAIL", "undecided", "invalid", "not run": what a status is called beside a gate.
 std::string_view gate_status_word(GateStatus status);
 

@@ -62,7 +62,10 @@ DType adapter_dtype(const AuditItem& item) {
 
 /// One tensor of the batch in work.
 struct Work {
-  const AuditItem* item = nullptr;
+  AuditItem* item = nullptr;
+  const StoredTensor* stored = nullptr;  // merged's tensor as it lies in the file
+  StoredTensor altered;                  // what stands in for it while the batch is in work
+  std::vector<std::byte> altered_bytes;
   std::unique_ptr<DeltaRows> delta;
   TargetViews views;
   ExpectedBytes expected;
@@ -112,10 +115,11 @@ class Auditor {
   void run_batch(std::size_t begin, std::size_t end) {
     std::vector<Work> batch;
     for (std::size_t i = begin; i < end; ++i) {
-      const AuditItem& item = plan_.items[i];
+      AuditItem& item = plan_.items[i];
       if (is_target(item) || is_compared(item)) {
         Work& work = batch.emplace_back();
         work.item = &item;
+        work.stored = item.merged;
         prefetch(item);
       }
     }
@@ -146,6 +150,7 @@ class Auditor {
       done_ += item.merged == nullptr ? 0 : item.merged->view.bytes;
     }
     for (const Work& work : batch) {
+      work.item->merged = work.stored;
       release(*work.item);
     }
     if (options_.progress) {
@@ -167,7 +172,13 @@ class Auditor {
     }
   }
 
-  static void prepare(Work& work) {
+  void prepare(Work& work) const {
+    if (options_.altered != nullptr && options_.altered->alters(*work.stored)) {
+      work.altered_bytes = options_.altered->read(*work.stored);
+      work.altered = *work.stored;
+      work.altered.view.data = work.altered_bytes.data();
+      work.item->merged = &work.altered;
+    }
     const AuditItem& item = *work.item;
     if (is_target(item)) {
       work.delta = std::make_unique<DeltaRows>(make_delta(item));

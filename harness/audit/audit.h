@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/io/adapter.h"
+#include "harness/io/altered_tensors.h"
 #include "harness/io/checkpoint.h"
 #include "harness/model/attach.h"
 #include "harness/result/audit.h"
@@ -26,6 +27,8 @@ struct AuditOutcome {
 struct AuditOptions {
   /// Called between batches of tensors, on the calling thread: bytes of merged done, and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  /// What is read of merged instead of its own bytes, or null.
+  const AlteredTensors* altered = nullptr;
 };
 
 /// `attached` is attach(adapter, base).  The result does not depend on the number of threads.

@@ -1,4 +1,5 @@
-// mergegauge check and mergegauge compare: the main job, and its second half alone.
+// mergegauge check, compare and selftest: the main job, its second half alone, and the proof that
+// it sees what it should.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -11,8 +12,10 @@
 #include "harness/run/check.h"
 #include "harness/run/damage.h"
 #include "harness/run/demo.h"
+#include "harness/run/selftest.h"
 #include "kernels/core/error.h"
 #include "reports/atomic_file.h"
+#include "reports/csv/csv.h"
 #include "reports/digest.h"
 #include "reports/formats.h"
 #include "reports/history/baseline.h"
@@ -30,7 +33,10 @@ struct Flags {
   std::string history;
   std::string baseline;
   bool demo = false;
+  bool selftest = false;
   std::string damage;
+  std::string token_csv;
+  TokenRows token_rows;
   int threads = 0;
   bool no_digests = false;
 };
@@ -90,11 +96,16 @@ void add_flags(CLI::App& command, Flags& flags) {
   command.add_option("--accept-key", options.accepted_keys,
                      "a config key that was not read and is known to be harmless");
   command.add_option("--threads", flags.threads, "0: all cores")->check(CLI::NonNegativeNumber);
+  command.add_flag("--no-digests", flags.no_digests, "leave out SHA-256 of the input files");
+}
+
+void add_run_flags(CLI::App& command, Flags& flags) {
+  command.add_option("--per-token-csv", flags.token_csv,
+                     "also write every metric of every token here, as CSV");
   command.add_option("--history", flags.history,
                      "append the run to this SQLite file (`mergegauge trend` shows it)");
   command.add_option("--baseline", flags.baseline,
                      "an earlier report.json, or a history: be no further off than that run");
-  command.add_flag("--no-digests", flags.no_digests, "leave out SHA-256 of the input files");
 }
 
 Error usage(std::string what, std::string hint) {
@@ -116,7 +127,8 @@ void require_folders(const Flags& flags) {
   }
   if (!flags.demo && !given) {
     throw usage("--base, --adapter and --merged are required",
-                "mergegauge check --demo runs on a small model of its own");
+                "`mergegauge check --demo` and `selftest --demo` run on a small model of their "
+                "own");
   }
   if (!flags.demo && !flags.damage.empty()) {
     throw usage("--break damages the demo model and nothing else", "add --demo");
@@ -128,6 +140,10 @@ std::vector<std::string> write_outputs(const Flags& flags, const Report& report)
   std::vector<std::string> files;
   if (!flags.out.empty()) {
     files = write_report_folder(flags.out, report);
+  }
+  if (!flags.token_csv.empty() && !flags.token_rows.rows.empty()) {
+    write_file_atomically(flags.token_csv, render_token_csv(flags.token_rows));
+    files.push_back(flags.token_csv);
   }
   if (flags.json == "-") {
     fmt::print("{}", write_report_json(report));
@@ -173,16 +189,21 @@ void run(Flags& flags, CommandContext& context) {
   flags.options.command = context.command_line;
   flags.options.version = kVersion;
   flags.options.digests = !flags.no_digests;
+  if (!flags.token_csv.empty()) {
+    flags.options.compare.token_rows = &flags.token_rows;
+  }
 
   std::optional<ProgressBar> bar;
   std::string phase;
-  Report report = run_check(flags.options, pool, [&](const std::string& name, double done) {
+  const CheckProgress progress = [&](const std::string& name, double done) {
     if (name != phase) {
       phase = name;
       bar.emplace(context.terminal, name);
     }
     bar->update(done);
-  });
+  };
+  Report report = flags.selftest ? run_selftest(flags.options, pool, progress)
+                                 : run_check(flags.options, pool, progress);
   bar.reset();
   if (!flags.baseline.empty()) {
     hold_against_baseline(flags.baseline, report);
@@ -205,6 +226,7 @@ void add_check_command(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand(
       "check", "Prove a merge: its weights, and what it answers, against base + adapter");
   add_flags(*command, *flags);
+  add_run_flags(*command, *flags);
   flags->out = "mergegauge-report";
   command->add_option("--out", flags->out, "folder for the reports")->capture_default_str();
   command->add_flag("--demo", flags->demo, "run on the demo model inside the program");
@@ -222,7 +244,20 @@ void add_compare_command(CLI::App& app, CommandContext& context) {
   CLI::App* command =
       app.add_subcommand("compare", "Run the same prompts through base, base + adapter and merged");
   add_flags(*command, *flags);
+  add_run_flags(*command, *flags);
   command->add_option("--out", flags->out, "folder for the reports (default: none)");
+  command->callback([flags, &context] { run(*flags, context); });
+}
+
+void add_selftest_command(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<Flags>();
+  flags->selftest = true;
+  CLI::App* command = app.add_subcommand(
+      "selftest", "Plant faults into a right merge, as it is read, and prove that each is caught");
+  add_flags(*command, *flags);
+  flags->out = "mergegauge-selftest";
+  command->add_option("--out", flags->out, "folder for the reports")->capture_default_str();
+  command->add_flag("--demo", flags->demo, "run on the demo model inside the program");
   command->callback([flags, &context] { run(*flags, context); });
 }
 

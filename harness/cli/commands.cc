@@ -11,6 +11,7 @@ void add_inspect_command(CLI::App& app, CommandContext& context);
 void add_lint_command(CLI::App& app, CommandContext& context);
 void add_logits_command(CLI::App& app, CommandContext& context);
 void add_merge_command(CLI::App& app, CommandContext& context);
+void add_selftest_command(CLI::App& app, CommandContext& context);
 void add_suites_command(CLI::App& app, CommandContext& context);
 void add_tokenize_command(CLI::App& app, CommandContext& context);
 void add_render_command(CLI::App& app, CommandContext& context);
@@ -26,6 +27,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_lint_command(app, context);
   add_logits_command(app, context);
   add_merge_command(app, context);
+  add_selftest_command(app, context);
   add_suites_command(app, context);
   add_tokenize_command(app, context);
   add_render_command(app, context);

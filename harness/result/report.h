@@ -12,6 +12,7 @@
 #include "harness/result/bench.h"
 #include "harness/result/comparison.h"
 #include "harness/result/finding.h"
+#include "harness/result/selftest.h"
 #include "harness/result/status.h"
 #include "harness/result/verdict.h"
 
@@ -130,6 +131,7 @@ struct Report {
   std::optional<Floor> floor;
   std::vector<Verdict> verdicts;
   std::optional<BenchResult> bench;
+  std::optional<SelftestResult> selftest;
   std::optional<Timing> timing;
   std::optional<Memory> memory;
 };

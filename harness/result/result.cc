@@ -5,6 +5,7 @@
 #include "harness/result/finding.h"
 #include "harness/result/metric.h"
 #include "harness/result/names.h"
+#include "harness/result/selftest.h"
 #include "harness/result/verdict.h"
 
 namespace mg {
@@ -32,6 +33,12 @@ constexpr NameTable<TensorClass, 7> kTensorClasses{{
     {TensorClass::kExtra, "extra"},
     {TensorClass::kRenamed, "renamed"},
     {TensorClass::kNotChecked, "not_checked"},
+}};
+
+constexpr NameTable<DetectionOutcome, 3> kDetectionOutcomes{{
+    {DetectionOutcome::kCaught, "caught"},
+    {DetectionOutcome::kMissed, "missed"},
+    {DetectionOutcome::kNotPlanted, "not_planted"},
 }};
 
 constexpr NameTable<IntervalMethod, 6> kIntervalMethods{{
@@ -75,6 +82,32 @@ std::string_view interval_method_name(IntervalMethod method) {
 
 std::optional<IntervalMethod> interval_method_from_name(std::string_view name) {
   return value_in(kIntervalMethods, name);
+}
+
+std::string_view detection_outcome_name(DetectionOutcome outcome) {
+  return name_in(kDetectionOutcomes, outcome);
+}
+
+std::optional<DetectionOutcome> detection_outcome_from_name(std::string_view name) {
+  return value_in(kDetectionOutcomes, name);
+}
+
+DetectionCounts count_detections(const SelftestResult& selftest) {
+  DetectionCounts counts;
+  for (const Detection& detection : selftest.detections) {
+    switch (detection.outcome) {
+      case DetectionOutcome::kCaught:
+        ++counts.caught;
+        break;
+      case DetectionOutcome::kMissed:
+        ++counts.missed;
+        break;
+      case DetectionOutcome::kNotPlanted:
+        ++counts.not_planted;
+        break;
+    }
+  }
+  return counts;
 }
 
 const MetricSummary* find_metric(const std::vector<NamedMetric>& metrics, std::string_view name) {

@@ -119,6 +119,7 @@ class Check {
     adapter_ = std::make_unique<OpenAdapter>(options_.adapter, *base_);
     merged_ = std::make_unique<OpenModel>(options_.merged);
     require_plain_weights(*merged_);
+    plant();
     describe_inputs(*base_, *adapter_, *merged_, report_.inputs);
     gates_ = load_gate_profile(
         !options_.gates.empty()
@@ -128,8 +129,19 @@ class Check {
         options_.suites, limits_of(*base_), options_.token_budget,
         {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged});
     report_.inputs.suites = prompts_.suites;
+    if (options_.prompt_tokens > 0) {
+      prompts_ = first_tokens(prompts_, options_.prompt_tokens);
+    }
     add_findings(prompts_.findings);
   }
+
+  void plant() {
+    if (options_.damage != Damage::kNone) {
+      damaged_.emplace(*base_, *adapter_, *merged_, options_.damage);
+    }
+  }
+
+  const AlteredTensors* altered() const { return damaged_ ? &*damaged_ : nullptr; }
 
   void digest() {
     report_.provenance->files =
@@ -139,6 +151,7 @@ class Check {
 
   void audit() {
     AuditOptions settings;
+    settings.altered = altered();
     settings.progress = [this](std::uint64_t done, std::uint64_t total) {
       progress_("audit",
                 static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
@@ -153,9 +166,16 @@ class Check {
   }
 
   void measure_noise() {
-    if (options_.compare.floor_tokens > 0) {
+    if (options_.known_floor && *options_.known_floor) {
+      floor_ = **options_.known_floor;
+    } else if (options_.compare.floor_tokens > 0) {
       floor_ = measure_floor(*base_, *adapter_, stored_dtype(merged_->checkpoint), prompts_,
                              options_.compare, pool_);
+    }
+    if (options_.known_floor) {
+      *options_.known_floor = floor_;
+    }
+    if (floor_) {
       if (floor_->findings.empty()) {
         report_.floor = floor_->floor;
       }
@@ -165,6 +185,7 @@ class Check {
 
   void compare() {
     CompareOptions settings = options_.compare;
+    settings.altered = altered();
     same_as_remerge_ = merged_is_remerge();
     settings.remerge = settings.remerge || !same_as_remerge_;
     CompareRun run =
@@ -183,10 +204,14 @@ class Check {
   /// A re-merge lane would only repeat merged's numbers then.  `compare` reports no audit, but
   /// looks all the same: to read the weights once costs a tenth of running a lane on them.
   bool merged_is_remerge() {
-    return is_remerge(report_.audit ? *report_.audit
-                                    : run_audit(base_->checkpoint, adapter_->adapter,
-                                                adapter_->attached, merged_->checkpoint, pool_, {})
-                                          .result);
+    if (report_.audit) {
+      return is_remerge(*report_.audit);
+    }
+    AuditOptions settings;
+    settings.altered = altered();
+    return is_remerge(run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
+                                merged_->checkpoint, pool_, settings)
+                          .result);
   }
 
   const Comparison* find_comparison(const std::string& reference,
@@ -268,6 +293,7 @@ class Check {
   std::unique_ptr<OpenModel> base_;
   std::unique_ptr<OpenAdapter> adapter_;
   std::unique_ptr<OpenModel> merged_;
+  std::optional<DamagedTensors> damaged_;
   GateProfile gates_;  // read before anything is computed: a typing error must not cost a run
   Prompts prompts_;
   std::optional<FloorRun> floor_;

@@ -5,11 +5,14 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "harness/result/report.h"
 #include "harness/run/compare.h"
+#include "harness/run/damage.h"
 #include "kernels/core/parallel.h"
 
 namespace mg {
@@ -21,11 +24,15 @@ struct CheckOptions {
   std::vector<std::string> suites;  // empty: the built-in smoke suite
   std::string gates;                // profile name or file; empty: by merged's stored dtype
   std::int64_t token_budget = 0;    // 0: every prompt
+  std::int64_t prompt_tokens = 0;   // run this many tokens of each prompt; 0: all of them
   CompareOptions compare;
   bool audit = true;    // false: `mergegauge compare`
   bool digests = true;  // SHA-256 of every input file
   std::vector<std::string> accepted_keys;
-  std::string command;  // as typed, for the report
+  // Where the noise floor is kept for later runs of the same base, adapter and options.
+  std::shared_ptr<std::optional<FloorRun>> known_floor;
+  Damage damage = Damage::kNone;  // planted into what is read of merged's weights
+  std::string command;            // as typed, for the report
   std::string version;
 };
 

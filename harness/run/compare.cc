@@ -5,10 +5,12 @@
 #include <memory>
 #include <utility>
 
+#include "harness/lanes/altered_source.h"
 #include "harness/lanes/checkpoint_source.h"
 #include "harness/lanes/remerge_source.h"
 #include "harness/run/layers.h"
 #include "harness/run/logit_metrics.h"
+#include "harness/run/token_rows.h"
 #include "harness/verdict/floor.h"
 #include "kernels/registry.h"
 
@@ -49,8 +51,14 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   lineup.add("adapter",
              std::make_unique<CheckpointSource>(base.checkpoint, base.model, &adapter.attached),
              backend);
-  lineup.add("merged", std::make_unique<CheckpointSource>(merged.checkpoint, merged.model),
-             backend);
+  std::unique_ptr<WeightSource> subject;
+  if (options.altered != nullptr) {
+    subject =
+        std::make_unique<AlteredSource>(merged.checkpoint, merged.model, *options.altered, pool);
+  } else {
+    subject = std::make_unique<CheckpointSource>(merged.checkpoint, merged.model);
+  }
+  lineup.add("merged", std::move(subject), backend);
   lineup.pairs.push_back({.reference = kAdapter, .subject = kMerged, .base = kBase});
   lineup.subjects.push_back(kMerged);
   const auto add_remerge = [&](std::string name, std::optional<DType> dtype) {
@@ -120,6 +128,9 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
     Comparison comparison = summarise(metrics.accumulator(), static_cast<int>(pair), summary, pool);
     comparison.arithmetic = arithmetic_name(options.engine.arithmetic);
     run.comparisons.push_back(std::move(comparison));
+  }
+  if (options.token_rows != nullptr) {
+    *options.token_rows = collect_token_rows(metrics.accumulator(), prompts, summary.context);
   }
   Comparison& main = run.comparisons.front();
   ExpectedDrift expected;

@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "harness/io/altered_tensors.h"
 #include "harness/lanes/lockstep.h"
 #include "harness/metrics/summary.h"
 #include "harness/result/report.h"
+#include "harness/result/token_rows.h"
 #include "harness/run/models.h"
 #include "harness/run/prompts.h"
 
@@ -31,6 +33,8 @@ struct CompareOptions {
   std::int64_t floor_tokens = 1024;  // 0: no noise floor
   std::int64_t evidence = 12;
   BootstrapPlan bootstrap;
+  TokenRows* token_rows = nullptr;          // filled with every metric of every row, if given
+  const AlteredTensors* altered = nullptr;  // what is read of merged instead of its own bytes
 };
 
 /// The arithmetic's own noise, measured on some of the prompts: the reference lane in `exact`

@@ -1,32 +1,12 @@
 #include "harness/run/demo.h"
 
-#include <cstdlib>
 #include <fstream>
-#include <system_error>
 
 #include "harness/run/damage.h"
 #include "harness/run/demo_files.h"
 #include "kernels/core/error.h"
 
 namespace mg {
-
-TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "mergegauge-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    throw Error({.code = "file.temporary",
-                 .what = "cannot make a temporary folder",
-                 .where = pattern,
-                 .expected = {},
-                 .actual = {},
-                 .hint = "set TMPDIR to a folder that can be written to"});
-  }
-  path_ = pattern;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 DemoFolders write_demo(const std::filesystem::path& folder, const std::string& damage,
                        ThreadPool& pool) {
@@ -45,11 +25,19 @@ DemoFolders write_demo(const std::filesystem::path& folder, const std::string& d
     }
   }
   DemoFolders demo{folder / "base", folder / "adapter", folder / "merged"};
-  if (!damage.empty()) {
-    const Damage kind = damage_from_name(damage);
+  if (damage.empty()) {
+    return demo;
+  }
+  const DamageName& kind = damage_from_name(damage);
+  if (kind.in_files) {
+    const std::filesystem::path right = demo.merged;
+    demo.merged = folder / "broken" / "merged";
+    const std::string problem = write_damaged_files(right, kind.damage, demo.merged);
+    MG_CHECK(problem.empty(), "every damage can be planted into the demo");
+  } else {
     const OpenModel base(demo.base);
     const OpenAdapter adapter(demo.adapter, base);
-    write_damaged_merge(base, adapter, kind, demo.merged, pool);
+    write_damaged_merge(base, adapter, kind.damage, demo.merged, pool);
   }
   return demo;
 }

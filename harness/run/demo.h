@@ -5,22 +5,10 @@
 #include <filesystem>
 #include <string>
 
+#include "harness/io/temporary_folder.h"
 #include "kernels/core/parallel.h"
 
 namespace mg {
-
-/// A temporary folder that goes away with this object.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct DemoFolders {
   std::filesystem::path base;

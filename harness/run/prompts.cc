@@ -76,6 +76,25 @@ Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& 
   return prompts;
 }
 
+Prompts first_tokens(const Prompts& all, std::int64_t tokens) {
+  Prompts cut = all;
+  cut.batch = {};
+  cut.rows.clear();
+  cut.slices.clear();
+  for (std::size_t i = 0; i < all.rows.size(); ++i) {
+    const BatchPrompt& prompt = all.batch.prompts[i];
+    const std::int64_t length = std::min<std::int64_t>(prompt.length, tokens);
+    const auto first = all.batch.ids.begin() + prompt.begin;
+    cut.batch.add(prompt.id, {first, first + length});
+    cut.rows.push_back(all.rows[i]);
+    cut.rows.back().rows = length;
+    if (!cut.rows.back().next_tokens.empty()) {
+      cut.rows.back().next_tokens.resize(static_cast<std::size_t>(length));
+    }
+  }
+  return cut;
+}
+
 Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t least) {
   const auto count = static_cast<std::int64_t>(all.rows.size());
   const std::int64_t by_tokens = all.batch.tokens() / std::max<std::int64_t>(tokens, 1);

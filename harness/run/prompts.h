@@ -31,6 +31,9 @@ struct Prompts {
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
                      std::int64_t token_budget, const PromptFolders& folders = {});
 
+/// The first `tokens` tokens of every prompt; slices, which name places further on, are left out.
+Prompts first_tokens(const Prompts& all, std::int64_t tokens);
+
 /// Some of the prompts, spread over all of them: at least `least` prompts and about `tokens`
 /// tokens.
 Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t least);

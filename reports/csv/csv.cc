@@ -95,4 +95,25 @@ std::string render_csv(const ReportView& view) {
   return out;
 }
 
+std::string render_token_csv(const TokenRows& table) {
+  std::string out =
+      "reference,subject,prompt,position,token,next_token,first_reference,first_subject";
+  for (const std::string& metric : table.metrics) {
+    out += "," + metric;
+  }
+  out += "\r\n";
+  const auto id = [](std::int32_t value) { return value < 0 ? "" : fmt::format("{}", value); };
+  for (const TokenRow& row : table.rows) {
+    const TokenRows::Pair& pair = table.pairs[row.pair];
+    out += fmt::format("{},{},{},{},{},{},{},{}", field(pair.reference), field(pair.subject),
+                       field(row.prompt), row.position, row.token, id(row.next),
+                       id(row.first_reference), id(row.first_subject));
+    for (const std::optional<double>& value : row.values) {
+      out += "," + number(value);
+    }
+    out += "\r\n";
+  }
+  return out;
+}
+
 }  // namespace mg

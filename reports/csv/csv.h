@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "harness/result/token_rows.h"
 #include "reports/view.h"
 
 namespace mg {
@@ -13,5 +14,9 @@ namespace mg {
 /// non_finite.  Numbers with every digit, absent ones empty; names that a spreadsheet would take
 /// for a formula have a ' before them.
 std::string render_csv(const ReportView& view);
+
+/// The same form for single tokens.  Columns: reference, subject, prompt, position, token,
+/// next_token, first_reference, first_subject (ids), then every metric by its name.
+std::string render_token_csv(const TokenRows& table);
 
 }  // namespace mg

@@ -25,6 +25,7 @@ std::vector<Section> sections_of(const ReportView& view) {
       sections.push_back({id, title, std::move(content)});
     }
   };
+  add("selftest", "Planted faults", selftest_section(report));
   add("gates", "Gates", gates_section(report));
   add("findings", "Findings", findings_section(report));
   add("outputs", "Outputs", outputs_section(report));

@@ -28,11 +28,15 @@ Markup finding_card(const Finding& finding) {
   out.add(" <span class=faint>{}</span>", finding.command);
   out.add("<p class=message>{}</p><p class=subject><code>{}</code></p>", finding.message,
           finding.subject);
-  if (!finding.expected.empty() || !finding.actual.empty()) {
-    out.add(
-        "<dl class=pair-of><div><dt>expected</dt><dd>{}</dd></div>"
-        "<div><dt>actual</dt><dd>{}</dd></div></dl>",
-        finding.expected, finding.actual);
+  Markup found;
+  if (!finding.expected.empty()) {
+    found.add("<div><dt>expected</dt><dd>{}</dd></div>", finding.expected);
+  }
+  if (!finding.actual.empty()) {
+    found.add("<div><dt>actual</dt><dd>{}</dd></div>", finding.actual);
+  }
+  if (!found.empty()) {
+    out.add("<dl class=pair-of>{}</dl>", found);
   }
   if (finding.fix) {
     out.add("<p class=fix><strong>Fix:</strong> {}{}</p>", finding.fix->what,

@@ -42,7 +42,7 @@ Markup gate_row(const Verdict& verdict) {
                        : markup("<td role=cell class=strip>{}</td>", strip);
   out += markup("<td role=cell>{}</td>", limit_text(verdict));
   out += cell("interval", judged.interval
-                              ? markup("{} <span class=faint>{} %</span>",
+                              ? markup("{} <span class=faint>{}&nbsp;%</span>",
                                        format_interval(judged.interval, unit), judged.percent)
                               : Markup{});
   out += cell("noise floor",
@@ -50,7 +50,7 @@ Markup gate_row(const Verdict& verdict) {
   out.add("<td role=cell class=why>{}", verdict.reason);
   const std::string more = outlook(verdict);
   if (!more.empty()) {
-    out.add(" <span class=faint>{}</span>", more);
+    out.add(" <span class=basis>{}</span>", more);
   }
   if (!verdict.basis.empty()) {
     out.add(" <span class=basis>Limit: {}</span>", verdict.basis);

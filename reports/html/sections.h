@@ -8,6 +8,7 @@
 namespace mg::html {
 
 Markup summary_section(const ReportView& view);  // the first screen: not in a <section>
+Markup selftest_section(const Report& report);
 Markup gates_section(const Report& report);
 Markup findings_section(const Report& report);
 Markup outputs_section(const Report& report);

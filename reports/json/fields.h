@@ -426,6 +426,27 @@ void fields(Archive& ar, Record& bench) {
   ar.required("memory", bench.memory);
 }
 
+// selftest.h
+// ----------------------------------------------------------------------------------------------------
+
+template <typename Archive, Is<Detection> Record>
+void fields(Archive& ar, Record& detection) {
+  ar.required("damage", detection.damage);
+  ar.required("story", detection.story);
+  ar.required("outcome", detection.outcome);
+  ar.required("expected", detection.expected);
+  ar.required("lint", detection.lint);
+  ar.required("audit", detection.audit);
+  ar.required("compare", detection.compare);
+  ar.required("exit_code", detection.exit_code);
+  ar.optional("note", detection.note);
+}
+
+template <typename Archive, Is<SelftestResult> Record>
+void fields(Archive& ar, Record& selftest) {
+  ar.required("detections", selftest.detections);
+}
+
 // report.h: the whole
 // ----------------------------------------------------------------------------------------
 
@@ -443,6 +464,7 @@ void fields(Archive& ar, Record& report) {
   ar.required("floor", report.floor);
   ar.required("verdicts", report.verdicts);
   ar.optional("bench", report.bench);
+  ar.optional("selftest", report.selftest);
   ar.reserved("generation");  // `mergegauge generate` will fill it
   ar.optional("timing", report.timing);
   ar.optional("memory", report.memory);

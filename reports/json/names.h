@@ -18,6 +18,9 @@ inline std::string_view enum_name(GateStatus value) {
 inline std::string_view enum_name(TensorClass value) {
   return tensor_class_name(value);
 }
+inline std::string_view enum_name(DetectionOutcome value) {
+  return detection_outcome_name(value);
+}
 inline std::string_view enum_name(IntervalMethod value) {
   return interval_method_name(value);
 }
@@ -36,6 +39,10 @@ inline std::optional<GateStatus> enum_from<GateStatus>(std::string_view name) {
 template <>
 inline std::optional<TensorClass> enum_from<TensorClass>(std::string_view name) {
   return tensor_class_from_name(name);
+}
+template <>
+inline std::optional<DetectionOutcome> enum_from<DetectionOutcome>(std::string_view name) {
+  return detection_outcome_from_name(name);
 }
 template <>
 inline std::optional<IntervalMethod> enum_from<IntervalMethod>(std::string_view name) {

@@ -74,6 +74,30 @@ Case gate_case(const Verdict& verdict, const std::string& command) {
   return out;
 }
 
+/// A planted fault: it fails where it was missed.
+Case detection_case(const Detection& detection, const std::string& command) {
+  Case out;
+  out.name = detection.damage;
+  out.type = detection_outcome_name(detection.outcome);
+  out.message = detection.note.empty() ? detection.story : detection.story + ": " + detection.note;
+  if (detection.outcome != DetectionOutcome::kCaught) {
+    out.outcome =
+        detection.outcome == DetectionOutcome::kMissed ? Outcome::kFailure : Outcome::kSkipped;
+  }
+  add_line(out.body, "planted", detection.story);
+  add_line(out.body, "outcome", detection_word(detection.outcome));
+  add_line(out.body, "why", detection.note);
+  add_line(out.body, "expected", ids_text(detection.expected));
+  add_line(out.body, "found by lint", ids_text(detection.lint));
+  add_line(out.body, "found by audit", ids_text(detection.audit));
+  add_line(out.body, "found by compare", ids_text(detection.compare));
+  if (detection.exit_code) {
+    out.body.add("exit code of the check: {}\n", *detection.exit_code);
+  }
+  add_line(out.body, "repeat", command);
+  return out;
+}
+
 /// All findings of a rule as one case: it fails where one of them is an error.
 Case rule_case(const std::string& rule, const std::vector<const Finding*>& findings,
                const std::string& command) {
@@ -137,6 +161,12 @@ Suite& suite_named(std::vector<Suite>& suites, std::string_view name) {
 std::vector<Suite> suites_of(const ReportView& view) {
   const Report& report = view.report;
   std::vector<Suite> suites{{"verdict", {verdict_case(view)}}};
+  if (report.selftest) {
+    for (const Detection& detection : report.selftest->detections) {
+      suite_named(suites, "selftest")
+          .cases.push_back(detection_case(detection, report.inputs.command));
+    }
+  }
   for (const Verdict& verdict : report.verdicts) {
     suite_named(suites, command_of(verdict.gate))
         .cases.push_back(gate_case(verdict, report.inputs.command));

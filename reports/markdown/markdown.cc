@@ -45,6 +45,24 @@ std::string numbers(const Headline& head) {
   return out;
 }
 
+std::string planted_faults(const Report& report) {
+  if (!report.selftest) {
+    return "";
+  }
+  std::string out =
+      "\n| | planted fault | expected | lint | audit | compare | exit |\n"
+      "|---|---|---|---|---|---|---|\n";
+  for (const Detection& detection : report.selftest->detections) {
+    const std::string note = detection.note.empty() ? "" : " (" + detection.note + ")";
+    out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", detection_word(detection.outcome),
+                       shown(detection.damage + ": " + detection.story + note),
+                       shown(ids_text(detection.expected)), shown(ids_text(detection.lint)),
+                       shown(ids_text(detection.audit)), shown(ids_text(detection.compare)),
+                       detection.exit_code ? fmt::format("{}", *detection.exit_code) : "-");
+  }
+  return out;
+}
+
 /// Gates that did not pass, the most important first.
 std::string gates(const Report& report) {
   std::string rows;
@@ -141,6 +159,7 @@ std::string render_markdown(const ReportView& view) {
   std::string out = fmt::format("## {} {}: {}\n\n{}\n", sign(report.status), head.verdict,
                                 markdown_text(head.title), markdown_text(head.reason));
   out += numbers(head);
+  out += planted_faults(report);
   out += gates(report);
   out += findings(report);
   out += fmt::format("\n{}\n", counts_text(report));

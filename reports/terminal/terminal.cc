@@ -247,6 +247,57 @@ void print_gates(const Report& report, Screen& screen) {
   }
 }
 
+Ink ink_of(DetectionOutcome outcome) {
+  switch (outcome) {
+    case DetectionOutcome::kCaught:
+      return Ink::kGood;
+    case DetectionOutcome::kMissed:
+      return Ink::kBad;
+    case DetectionOutcome::kNotPlanted:
+      return Ink::kFaint;
+  }
+  return Ink::kPlain;
+}
+
+/// A fault a line: outcome, name, exit code, who found it.
+void print_detections(const SelftestResult& selftest, Screen& screen) {
+  screen.line();
+  screen.line(screen.ink(Ink::kStrong, "Planted faults"));
+  std::size_t names = 0;
+  for (const Detection& detection : selftest.detections) {
+    names = std::max(names, display_width(printable(detection.damage)));
+  }
+  constexpr std::size_t kOutcomeWidth = 11;
+  constexpr std::size_t kExitWidth = 6;
+  const std::size_t beside = 2 + kOutcomeWidth + 2 + names + 2 + kExitWidth + 2;
+  const bool below = beside > screen.width() / 2;
+  const std::size_t indent = below ? 4 : beside;
+  for (const Detection& detection : selftest.detections) {
+    const std::string first =
+        "  " +
+        screen.ink(ink_of(detection.outcome),
+                   pad_right(detection_word(detection.outcome), kOutcomeWidth)) +
+        "  " + pad_right(printable(detection.damage), names) + "  " +
+        pad_right(detection.exit_code ? fmt::format("exit {}", *detection.exit_code) : "",
+                  kExitWidth) +
+        "  ";
+    std::string text = detection.note;
+    const auto add = [&text](std::string_view who, const std::vector<std::string>& ids) {
+      if (!ids.empty()) {
+        text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", who, ids_text(ids));
+      }
+    };
+    add("lint", detection.lint);
+    add("audit", detection.audit);
+    add("compare", detection.compare);
+    if (below) {
+      screen.line(first);
+    }
+    screen.paragraph(below ? std::string(indent, ' ') : first, indent,
+                     text.empty() ? "nothing found" : printable(text), Ink::kFaint);
+  }
+}
+
 void print_finding(const Finding& finding, Screen& screen) {
   constexpr std::size_t kSeverityWidth = 9;
   constexpr std::size_t kIndent = 2 + kSeverityWidth + 2;
@@ -331,7 +382,11 @@ std::string render_terminal(const Report& report, const TerminalStyle& style,
   const Headline head = headline(report);
   print_headline(report, head, screen);
   print_numbers(head, screen);
-  print_gates(report, screen);
+  if (report.selftest) {
+    print_detections(*report.selftest, screen);  // the gates are of the undamaged merge
+  } else {
+    print_gates(report, screen);
+  }
   print_findings(report, screen);
   print_end(report, files, screen);
   return screen.take();

@@ -55,12 +55,13 @@ template <typename T>
 class Fields : public testing::Test {};
 
 using Records =
-    testing::Types<Place, MetricSummary, Ratio, ErrorRecord, ToolInfo, SuiteInfo, ModelSummary,
-                   AdapterSummary, InputInfo, FileRecord, ConfigDifference, Provenance, Timing,
-                   Memory, Fix, Finding, Verdict, Floor, TensorAudit, RecipeException, MergeRecipe,
-                   AuditSummary, AuditResult, Ratios, Flips, NonFiniteLane, HistogramBin, Slice,
-                   PositionBucket, ConfidenceBucket, PromptDetail, LayerPlace, Evidence, Comparison,
-                   BenchRate, BenchRatio, BenchMemory, BenchResult>;
+    testing::Types<Place, MetricSummary, Ratio, ErrorRecord, ToolInfo, PromptIds, SuiteInfo,
+                   ModelSummary, AdapterSummary, InputInfo, FileRecord, ConfigDifference,
+                   Provenance, Timing, Memory, Fix, Finding, Verdict, Floor, TensorAudit,
+                   RecipeException, MergeRecipe, AuditSummary, AuditResult, Ratios, Flips,
+                   NonFiniteLane, HistogramBin, Slice, PositionBucket, ConfidenceBucket,
+                   PromptDetail, LayerPlace, Evidence, Comparison, BenchRate, BenchRatio,
+                   BenchMemory, BenchResult, Detection, SelftestResult>;
 TYPED_TEST_SUITE(Fields, Records);
 
 TYPED_TEST(Fields, EveryMemberHasAKey) {

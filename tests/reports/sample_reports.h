@@ -44,6 +44,9 @@ Report hostile();
 /// With throughput.
 Report with_bench();
 
+/// A selftest of a right merge; one planted fault was missed, one does not apply.
+Report selftest_missed();
+
 /// Every sample by its name.
 std::vector<std::pair<std::string, Report>> all();
 

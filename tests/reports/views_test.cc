@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "reports/csv/csv.h"
 #include "reports/digest.h"
 #include "reports/formats.h"
 #include "reports/headline.h"
@@ -200,6 +201,19 @@ TEST(Views, JunitHoldsTextThatXmlCannot) {
     finding.message = finding.subject = std::string("\x01\x0b\xff\xef\xbf\xbf]]>&<'\"", 14);
   }
   EXPECT_EQ(violations(rendered(report, "junit")), 0);
+}
+
+TEST(Views, TokensAsCsv) {
+  TokenRows table;
+  table.pairs = {{"adapter", "merged"}};
+  table.metrics = {"kl", "delta_nll"};
+  table.rows = {{0, "=a,\"b", 3, 17, 5, 8, 9, {1.5e-7, -0.25}},
+                {0, "last", 0, 1, -1, -1, -1, {std::nullopt, std::nullopt}}};
+  EXPECT_EQ(render_token_csv(table),
+            "reference,subject,prompt,position,token,next_token,first_reference,first_subject,kl,"
+            "delta_nll\r\n"
+            "\"adapter\",\"merged\",\"'=a,\"\"b\",3,17,5,8,9,1.5e-07,-0.25\r\n"
+            "\"adapter\",\"merged\",\"last\",0,1,,,,,\r\n");
 }
 
 TEST(Views, CsvNamesAreNoFormulas) {

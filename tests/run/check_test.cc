@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 
 #include "harness/io/safetensors.h"
@@ -87,6 +88,35 @@ TEST_F(CheckTest, TheRightMergePasses) {
   EXPECT_GT(*report.floor->kl_mean, 0.0);
   ASSERT_TRUE(report.provenance.has_value());
   EXPECT_GT(report.provenance->files.size(), 10U);
+}
+
+TEST_F(CheckTest, TokenRowsAddUpToTheReport) {
+  TokenRows table;
+  const Report report = check("drop-layer", 2, [&table](CheckOptions& options) {
+    options.compare.token_rows = &table;
+    options.token_budget = 600;
+  });
+  ASSERT_EQ(table.pairs.size(), report.comparisons.size());
+  const Comparison& main = report.comparisons.front();
+  std::int64_t rows = 0;
+  for (std::size_t m = 0; m < table.metrics.size(); ++m) {
+    const MetricSummary& summary = metric(main, table.metrics[m]);
+    double sum = 0.0;
+    std::int64_t count = 0;
+    for (const TokenRow& row : table.rows) {
+      if (row.pair == 0 && row.values[m]) {
+        sum += *row.values[m];
+        ++count;
+      }
+    }
+    EXPECT_EQ(count, summary.count) << table.metrics[m];
+    ASSERT_TRUE(summary.mean) << table.metrics[m];
+    const double mean = sum / static_cast<double>(count);
+    // Two orders of summation of the same doubles.
+    EXPECT_NEAR(mean, *summary.mean, 1e-12 * (1.0 + std::fabs(mean))) << table.metrics[m];
+    rows = std::max(rows, count);
+  }
+  EXPECT_EQ(rows, main.tokens);
 }
 
 TEST_F(CheckTest, NothingMergedFailsAsF07) {
