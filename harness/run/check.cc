@@ -169,8 +169,9 @@ class Check {
     if (options_.known_floor && *options_.known_floor) {
       floor_ = **options_.known_floor;
     } else if (options_.compare.floor_tokens > 0) {
-      floor_ = measure_floor(*base_, *adapter_, stored_dtype(merged_->checkpoint), prompts_,
-                             options_.compare, pool_);
+      floor_ =
+          measure_floor(*base_, *adapter_, stored_dtype(merged_->checkpoint), prompts_,
+                        options_.compare, pool_, [this](double done) { progress_("floor", done); });
     }
     if (options_.known_floor) {
       *options_.known_floor = floor_;

@@ -153,7 +153,8 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
 }
 
 FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,
-                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool) {
+                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool,
+                       const std::function<void(double)>& progress) {
   constexpr std::int64_t kFewestPrompts = 8;
   const Prompts sample = sample_prompts(prompts, options.floor_tokens, kFewestPrompts);
   const Arithmetic rounded = serving == DType::kBF16 ? Arithmetic::kBf16 : Arithmetic::kFp16;
@@ -168,7 +169,7 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
                                 {"adapter-serving", &source, served.get()}};
   const std::vector<PairSpec> pairs{{.reference = 0, .subject = 1, .base = -1},
                                     {.reference = 0, .subject = 2, .base = -1}};
-  LogitMetrics metrics(lanes, pairs, sample, pool, [](double) {});
+  LogitMetrics metrics(lanes, pairs, sample, pool, progress);
   LockstepOptions lockstep;
   lockstep.subjects = {2};
   lockstep.forced_tokens = sample.batch.tokens();

@@ -49,7 +49,8 @@ struct FloorRun {
 };
 
 FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,
-                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool);
+                       const Prompts& prompts, const CompareOptions& options, ThreadPool& pool,
+                       const std::function<void(double)>& progress);
 
 struct CompareRun {
   std::vector<Comparison> comparisons;  // adapter/merged first

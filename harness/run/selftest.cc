@@ -106,7 +106,7 @@ class Selftest {
     const auto begin = Clock::now();
     CheckOptions undamaged = options_;
     undamaged.known_floor = floor_;
-    Report report = check(undamaged, "undamaged");
+    Report report = check(undamaged);
     if (report.error) {
       return report;
     }
@@ -125,7 +125,7 @@ class Selftest {
  private:
   using Clock = std::chrono::steady_clock;
 
-  Report check(const CheckOptions& options, const std::string& name) {
+  Report check(const CheckOptions& options) {
     // One bar over all checks: the undamaged merge's, which weighs several others, and one a
     // damage.
     constexpr double kUndamagedWeight = 4.0;
@@ -143,7 +143,7 @@ class Selftest {
           share = span.first + done * (span.second - span.first);
         }
       }
-      progress_("selftest: " + name, (begin + share * weight) / all);
+      progress_("selftest", (begin + share * weight) / all);
     });
   }
 
@@ -173,7 +173,7 @@ class Selftest {
       row.note = problem;
       return row;
     }
-    return detect(damage, right, check(options, std::string(damage.name)));
+    return detect(damage, right, check(options));
   }
 
   static void add_missed(Report& report) {
