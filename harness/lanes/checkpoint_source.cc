@@ -300,6 +300,7 @@ void require_attached(const AttachedAdapter& adapter) {
 CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedModel& model,
                                    const AttachedAdapter* adapter)
     : checkpoint_(&checkpoint), model_(&model) {
+  require_forward(*model.arch, checkpoint.folder().string());
   model.require_complete(checkpoint);
   if (adapter != nullptr) {
     require_attached(*adapter);

@@ -93,7 +93,7 @@ std::string_view last_part(std::string_view key) {
 class Classes {
  public:
   Classes(const ModelFolder& base, const ModelFolder& merged) : base_(base), merged_(merged) {
-    known_ = base.config && merged.config;
+    known_ = base.arithmetic() != nullptr && merged.arithmetic() != nullptr;
     same_ = known_ && same_arithmetic(*base.config, *merged.config);
   }
 

@@ -197,6 +197,10 @@ std::string ModelFolder::model_type() const {
   return it != root->end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
+const ModelConfig* ModelFolder::arithmetic() const {
+  return config && !config->sizes_only ? &*config : nullptr;
+}
+
 const HeaderTensor* ModelFolder::find(std::string_view canonical) const {
   const auto it = by_canonical.find(std::string(canonical));
   return it == by_canonical.end() ? nullptr : &tensors[it->second];

@@ -74,6 +74,9 @@ struct ModelFolder {
   /// The key's value at the first of text_levels() that has it, innermost first; nullptr if none.
   const nlohmann::json* effective(std::string_view key) const;
   std::string model_type() const;
+  /// The config where its reader knows how the model computes; nullptr where it read sizes alone,
+  /// or nothing.
+  const ModelConfig* arithmetic() const;
   const HeaderTensor* find(std::string_view canonical) const;
   /// Every weight is F16, BF16 or F32 and none has companions.
   bool plain() const;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +55,7 @@ enum class Role : std::uint8_t {
   kFinalNormBias,
   kLmHead,
   kVision,  // named and shaped, but not part of the text forward pass
+  kOther,   // of rows without a forward pass: what no other role names
   kCount,
 };
 std::string_view role_name(Role role);
@@ -67,20 +69,29 @@ enum class Layout : std::uint8_t {
   kOther,
 };
 
+/// Numbers from `first` up to and without `end`.
+struct NumberRange {
+  std::int64_t first = 0;
+  std::int64_t end = 0;
+};
+
 struct TensorRule {
   Role role;
-  // With "{l}" for the layer, "{e}" for the expert and "{v}" for the block of a vision tower:
-  // "model.layers.{l}.self_attn.q_proj.weight".
+  // With "{l}" for the layer, "{e}" for the expert, "{v}" for the block of a vision tower and "{n}"
+  // for what `numbers` counts: "model.layers.{l}.self_attn.q_proj.weight".
   std::string_view name;
   // Dimensions over the config's letters, e.g. "N*D, H" (letters of DESIGN.md section 8; E experts,
-  // M expert width, P positions, and words such as v.embed for a vision tower), evaluated by
-  // shape_of().
+  // M expert width, P positions, words such as v.embed for a vision tower, and those of
+  // ModelConfig::sizes), evaluated by shape_of().
   std::string_view shape;
   Layout layout;
   // Whether a checkpoint with this config has the tensor in layer l; nullptr: always.
   bool (*present)(const ModelConfig& config, std::int64_t layer) = nullptr;
   // May be absent without an error (lm_head of a tied model).
   bool optional = false;
+  NumberRange (*numbers)(const ModelConfig& config) = nullptr;
+  // A second shape that writers store the same tensor in; empty: none.
+  std::string_view other_shape = {};
 };
 
 struct ArchSpec {
@@ -94,8 +105,11 @@ struct ArchSpec {
   std::string_view base_prefix = "model.";
   // Suffixes of buffers that old exporters stored and readers ignore ("rotary_emb.inv_freq").
   std::span<const std::string_view> buffers = {};
-  // False for rows that only know headers (lint, audit) and have no forward pass yet.
+  // False for rows that only know headers (lint, audit) and have no forward pass.
   bool forward = true;
+  /// Whether a tensor that no rule asks for may be there: DeepSeek's layer that predicts a further
+  /// token, say, which some exporters keep and others drop.  `name` is canonical (names.h).
+  bool (*spare)(const ModelConfig& config, std::string_view name) = nullptr;
 };
 
 /// All architectures known, by model_type.
@@ -104,7 +118,12 @@ std::span<const ArchSpec* const> architectures();
 /// The row for this config.json; throws Error "config.unknown-architecture" listing those known.
 const ArchSpec& find_architecture(const nlohmann::json& config, std::string_view file);
 
+/// Throws Error "model.no-forward", listing the architectures that have one, unless this one has.
+void require_forward(const ArchSpec& arch, std::string_view folder);
+
 /// Evaluates a TensorRule's shape.
 Shape shape_of(const TensorRule& rule, const ModelConfig& config);
+/// The same for its other shape; nothing where it has none.
+std::optional<Shape> other_shape_of(const TensorRule& rule, const ModelConfig& config);
 
 }  // namespace mg

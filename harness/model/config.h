@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,7 +44,8 @@ struct RopeConfig {
   bool operator==(const RopeConfig&) const = default;
 };
 
-/// The vision tower of Qwen2-VL (transformers.Qwen2VLVisionConfig).
+/// A vision tower.  Keys are Qwen2-VL's (transformers.Qwen2VLVisionConfig); rows without a forward
+/// pass fill in what their names and shapes need.
 struct VisionConfig {
   std::int64_t depth = 0;
   std::int64_t embed_dim = 0;
@@ -121,6 +123,11 @@ struct ModelConfig {
   std::vector<LayerConfig> layers;  // L entries
 
   std::optional<VisionConfig> vision;
+  // Of rows without a forward pass: only what names and shapes depend on was read, and nothing here
+  // says whether two configs compute the same.
+  bool sizes_only = false;
+  // Further sizes of such rows, by the word their rules use: {"q.rank", 1536}.
+  std::map<std::string, std::int64_t, std::less<>> sizes;
   std::string quant_method;  // quantization_config.quant_method, empty without
 
   // Keys not consumed and not known to be inert (DESIGN.md section 6), as paths: "text_config.foo".

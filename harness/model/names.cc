@@ -23,6 +23,12 @@ constexpr auto kPrefixes = std::to_array<std::pair<std::string_view, std::string
     {"language_model.", "model."},
     {"model.visual.", "visual."},
     {"model.vision_tower.", "vision_tower."},
+    // transformers 5 leaves out SigLIP's inner level.
+    {"vision_tower.vision_model.", "vision_tower."},
+    // MiniCPM-V keeps a whole causal model under this name (vLLM: minicpmv.py).
+    {"llm.", ""},
+    {"vpm.", "vision_tower."},
+    {"model.vision_model.", "vision_model."},
     {"model.multi_modal_projector.", "multi_modal_projector."},
 });
 

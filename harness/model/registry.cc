@@ -12,14 +12,23 @@ namespace mg {
 namespace {
 
 // The one list of architectures.
-constexpr std::array<const ArchSpec*, 10> kArchs = {
-    &kGemma2Arch, &kGemma3Arch, &kGpt2Arch,    &kLlamaArch, &kMistralArch,
-    &kPhi3Arch,   &kQwen2Arch,  &kQwen2VlArch, &kQwen3Arch, &kQwen3MoeArch};
+constexpr auto kArchs =
+    std::to_array<const ArchSpec*>({&kDeepseekV3Arch, &kErnie45VlArch,     &kErnie45VlNativeArch,
+                                    &kGemma2Arch,     &kGemma3Arch,        &kGemma3VlArch,
+                                    &kGpt2Arch,       &kKimiK2Arch,        &kLlamaArch,
+                                    &kLlama4Arch,     &kLlama4TextArch,    &kMiniCpmVArch,
+                                    &kMiniMaxArch,    &kMiniMaxText01Arch, &kMiniMaxM1Arch,
+                                    &kMiniMaxM2Arch,  &kMistralArch,       &kPhi3Arch,
+                                    &kQwen2Arch,      &kQwen2VlArch,       &kQwen25VlArch,
+                                    &kQwen3Arch,      &kQwen3MoeArch,      &kQwen3VlArch,
+                                    &kQwen3VlMoeArch});
 
-std::vector<std::string_view> known_types() {
+std::vector<std::string_view> known_types(bool (*wanted)(const ArchSpec& arch)) {
   std::vector<std::string_view> names;
   for (const ArchSpec* arch : kArchs) {
-    names.push_back(arch->model_type);
+    if (wanted(*arch)) {
+      names.push_back(arch->model_type);
+    }
   }
   return names;
 }
@@ -67,6 +76,9 @@ std::int64_t word_value(const ModelConfig& config, std::string_view word) {
       return known.value;
     }
   }
+  if (const auto size = config.sizes.find(word); size != config.sizes.end()) {
+    return size->second;
+  }
   MG_CHECK(false, "unknown word in a shape expression: " + std::string(word));
 }
 
@@ -92,11 +104,31 @@ const ArchSpec& find_architecture(const nlohmann::json& config, std::string_view
     }
     return *arch;
   }
-  fail_unknown(file, "model_type", type, known_types());
+  fail_unknown(file, "model_type", type, known_types([](const ArchSpec&) { return true; }));
+}
+
+void require_forward(const ArchSpec& arch, std::string_view folder) {
+  if (!arch.forward) {
+    throw Error({.code = "model.no-forward",
+                 .what = "this architecture's tensors are known, and its computation is not",
+                 .where = std::string(folder),
+                 .expected = "one of " +
+                             join_names(known_types([](const ArchSpec& a) { return a.forward; })),
+                 .actual = std::string(arch.model_type),
+                 .hint = "`mergegauge lint` and `mergegauge audit` work on it"});
+  }
 }
 
 Shape shape_of(const TensorRule& rule, const ModelConfig& config) {
   return evaluate_shape(rule.shape,
+                        [&config](std::string_view word) { return word_value(config, word); });
+}
+
+std::optional<Shape> other_shape_of(const TensorRule& rule, const ModelConfig& config) {
+  if (rule.other_shape.empty()) {
+    return std::nullopt;
+  }
+  return evaluate_shape(rule.other_shape,
                         [&config](std::string_view word) { return word_value(config, word); });
 }
 
@@ -139,6 +171,7 @@ std::string_view role_name(Role role) {
       "final_norm_bias",
       "lm_head",
       "vision",
+      "other",
   });
   static_assert(kNames.size() == static_cast<std::size_t>(Role::kCount));
   return kNames[static_cast<std::size_t>(role)];

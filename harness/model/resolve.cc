@@ -29,6 +29,14 @@ std::string fill(std::string_view pattern, std::string_view hole, std::int64_t n
   return name;
 }
 
+/// The numbers that a rule's innermost hole takes; one, and no hole, for most.
+struct Members {
+  std::string_view hole;
+  NumberRange range = {0, 1};
+
+  std::int64_t count() const { return std::max<std::int64_t>(0, range.end - range.first); }
+};
+
 bool has_hole(const TensorRule& rule, std::string_view hole) {
   return rule.name.find(hole) != std::string_view::npos;
 }
@@ -70,8 +78,8 @@ class Expectation {
                                  : has_hole(rule, "{v}")
                                      ? config_.vision.value_or(VisionConfig{}).depth
                                      : 1;
-      // Layers, experts and blocks are at most 4096 each: no overflow.
-      count += times * (has_hole(rule, "{e}") ? config_.num_experts : 1);
+      // Layers, experts, blocks and other numbers are at most 4096 each: no overflow.
+      count += times * members(rule).count();
     }
     if (count > kMostTensors) {
       throw Error({.code = "config.out-of-range",
@@ -88,15 +96,23 @@ class Expectation {
       return;
     }
     const std::string name = fill(fill(rule.name, "{l}", layer), "{v}", layer);
-    const std::int64_t experts = has_hole(rule, "{e}") ? config_.num_experts : 1;
-    for (std::int64_t e = 0; e < experts; ++e) {
+    const Members numbers = members(rule);
+    const Shape shape = shape_of(rule, config_);
+    for (std::int64_t n = numbers.range.first; n < numbers.range.end; ++n) {
       ResolvedTensor& tensor = tensors_.emplace_back();
       tensor.rule = &rule;
       tensor.layer = layer;
-      tensor.expert = has_hole(rule, "{e}") ? e : -1;
-      tensor.expected_name = fill(name, "{e}", e);
-      tensor.shape = shape_of(rule, config_);
+      tensor.expert = numbers.hole.empty() ? -1 : n;
+      tensor.expected_name = numbers.hole.empty() ? name : fill(name, numbers.hole, n);
+      tensor.shape = shape;
     }
+  }
+
+  Members members(const TensorRule& rule) const {
+    if (has_hole(rule, "{e}")) {
+      return {"{e}", {0, config_.num_experts}};
+    }
+    return rule.numbers != nullptr ? Members{"{n}", rule.numbers(config_)} : Members{};
   }
 
   const ArchSpec& arch_;
@@ -250,7 +266,7 @@ class Resolver {
 
   void check_shape(const ResolvedTensor& tensor) {
     const Shape& actual = tensor.stored->view.shape;
-    if (actual == tensor.shape) {
+    if (actual == tensor.shape || actual == other_shape_of(*tensor.rule, model_.config)) {
       return;
     }
     if (tensor.quantised && is_packed_column(*tensor.stored, tensor.shape)) {
@@ -267,12 +283,16 @@ class Resolver {
                        [&name](std::string_view suffix) { return name.ends_with(suffix); });
   }
 
+  bool is_spare(const std::string& name) const {
+    return model_.arch->spare != nullptr && model_.arch->spare(model_.config, canonical_name(name));
+  }
+
   void collect_unclaimed() {
     for (const StoredTensor& tensor : checkpoint_.tensors()) {
       if (claimed_.contains(&tensor)) {
         continue;
       }
-      if (is_buffer(tensor.name)) {
+      if (is_buffer(tensor.name) || is_spare(tensor.name)) {
         model_.buffers.push_back(&tensor);
         continue;
       }

@@ -38,7 +38,8 @@ struct ResolvedModel {
   ModelConfig config;
   std::vector<ResolvedTensor> tensors;  // order: globals, then layer by layer, in the rules' order
   std::vector<ResolveProblem> problems;
-  // Claimed beside the rules: companions of quantised weights, buffers that readers ignore.
+  // Claimed beside the rules: companions of quantised weights, buffers that readers ignore and
+  // spare tensors (ArchSpec::spare).
   std::vector<const StoredTensor*> companions;
   std::vector<const StoredTensor*> buffers;
 

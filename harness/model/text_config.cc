@@ -116,7 +116,10 @@ std::string read_architecture(ConfigReader& root) {
 }
 
 void read_heads(ConfigReader& text, ModelConfig& config, const FamilyDefaults& defaults) {
-  config.num_attention_heads = text.dimension("num_attention_heads");
+  config.num_attention_heads =
+      defaults.num_attention_heads
+          ? text.dimension_or("num_attention_heads", *defaults.num_attention_heads)
+          : text.dimension("num_attention_heads");
   config.num_key_value_heads = text.dimension_or(
       "num_key_value_heads", defaults.num_key_value_heads.value_or(config.num_attention_heads));
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
@@ -216,21 +219,28 @@ std::int64_t read_layer_count(ConfigReader& text, std::string_view key) {
   return layers;
 }
 
-ModelConfig read_common(ConfigFile& file, const FamilyDefaults& defaults) {
+ModelConfig read_sizes(ConfigFile& file, const FamilyDefaults& defaults) {
   ModelConfig config = read_identity(file);
   ConfigReader& text = file.text();
-  config.vocab_size = text.dimension("vocab_size");
+  config.vocab_size = defaults.vocab_size ? text.dimension_or("vocab_size", *defaults.vocab_size)
+                                          : text.dimension("vocab_size");
   config.hidden_size = text.dimension("hidden_size");
   config.intermediate_size = text.dimension("intermediate_size");
   config.num_hidden_layers = read_layer_count(text, "num_hidden_layers");
   read_heads(text, config, defaults);
   config.max_position_embeddings =
       text.dimension_or("max_position_embeddings", defaults.max_position_embeddings);
+  config.tie_word_embeddings = read_tied(file, defaults.tie_word_embeddings);
+  config.layers.resize(static_cast<std::size_t>(config.num_hidden_layers));
+  return config;
+}
+
+ModelConfig read_common(ConfigFile& file, const FamilyDefaults& defaults) {
+  ModelConfig config = read_sizes(file, defaults);
+  ConfigReader& text = file.text();
   config.norm_eps = text.positive_or("rms_norm_eps", defaults.rms_norm_eps, true);
   config.activation = read_activation(text, defaults.activation_key, defaults.activation);
-  config.tie_word_embeddings = read_tied(file, defaults.tie_word_embeddings);
   config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
-  config.layers.resize(static_cast<std::size_t>(config.num_hidden_layers));
   return config;
 }
 
@@ -281,6 +291,16 @@ void read_qwen_windows(ConfigReader& text, ModelConfig& config,
   apply_layer_types(
       text, config, use ? window : std::nullopt,
       [](std::int64_t layer, std::int64_t full) { return layer >= full; }, full_layers);
+}
+
+void read_sparse_layers(ConfigReader& text, ModelConfig& config) {
+  const std::int64_t step = text.dimension_or("decoder_sparse_step", 1);
+  const std::vector<std::int64_t> dense =
+      text.integers("mlp_only_layers").value_or(std::vector<std::int64_t>{});
+  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    config.layers[static_cast<std::size_t>(l)].moe =
+        std::find(dense.begin(), dense.end(), l) == dense.end() && (l + 1) % step == 0;
+  }
 }
 
 Activation read_activation(ConfigReader& reader, std::string_view key, std::string_view fallback) {

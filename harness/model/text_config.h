@@ -17,8 +17,11 @@ namespace mg {
 /// What a family's configuration class (transformers 5.23, models/*/configuration_*.py) assumes for
 /// absent keys. transformers leaves a key out of a file only when it equals these
 /// (PreTrainedConfig.to_diff_dict). Sizes that decide shapes (hidden_size, ...) have class defaults
-/// there too, but no file relies on them: required.
+/// there too, but few files rely on them (Gemma 3's with a vision tower do): required.
 struct FamilyDefaults {
+  // Required where nothing is given here.
+  std::optional<std::int64_t> vocab_size = {};
+  std::optional<std::int64_t> num_attention_heads = {};
   std::optional<std::int64_t> num_key_value_heads = {};  // nothing: as many as heads
   std::optional<std::int64_t> head_dim = {};             // nothing: H / N
   std::int64_t max_position_embeddings = 0;
@@ -55,8 +58,11 @@ bool read_tied(ConfigFile& file, bool fallback);
 /// A number of layers, at most 4096.
 std::int64_t read_layer_count(ConfigReader& text, std::string_view key);
 
-/// read_identity(), then sizes, heads, norm, activation, tied head; layers all full attention.
+/// read_identity(), then what names and shapes depend on: sizes, heads, layers, tied head.
 /// Throws Error "config.*".
+ModelConfig read_sizes(ConfigFile& file, const FamilyDefaults& defaults);
+
+/// read_sizes(), then norm and activation; layers all full attention.  Throws Error "config.*".
 ModelConfig read_common(ConfigFile& file, const FamilyDefaults& defaults);
 
 /// Sets the layers' sliding window from `layer_types`, or where it is absent from `sliding(l)`.
@@ -68,6 +74,9 @@ void apply_layer_types(ConfigReader& text, ModelConfig& config, std::optional<st
 /// The Qwen family's window: use_sliding_window, sliding_window, max_window_layers, layer_types.
 /// `window_layers_default`: max_window_layers of the class.
 void read_qwen_windows(ConfigReader& text, ModelConfig& config, std::int64_t window_layers_default);
+
+/// Which layers have experts, as the Qwen family says it: decoder_sparse_step, mlp_only_layers.
+void read_sparse_layers(ConfigReader& text, ModelConfig& config);
 
 /// sliding_window where the key may be absent (the class default), null (none) or a size.
 std::optional<std::int64_t> read_window(ConfigReader& text, std::optional<std::int64_t> absent);

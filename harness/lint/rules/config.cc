@@ -200,7 +200,7 @@ std::optional<Thetas> different_thetas(const Context& context) {
     return std::nullopt;  // no config to speak of: files.* or config.incomplete
   }
   const ModelFolder& base = *context.base;
-  if (merged.config && base.config) {
+  if (merged.arithmetic() != nullptr && base.arithmetic() != nullptr) {
     const std::vector<RopeConfig>& after = merged.config->ropes;
     const std::vector<RopeConfig>& before = base.config->ropes;
     for (std::size_t i = 0; i < std::min(before.size(), after.size()); ++i) {
@@ -359,7 +359,8 @@ void arithmetic(const Context& context, Reporter& report) {
     }
   }
   std::vector<std::string> keys;
-  if (merged.config && base.config) {
+  const bool known = merged.arithmetic() != nullptr && base.arithmetic() != nullptr;
+  if (known) {
     ModelConfig after = *merged.config;
     after.tie_word_embeddings = base.config->tie_word_embeddings;  // head.*
     if (same_arithmetic(*base.config, after)) {
@@ -373,11 +374,11 @@ void arithmetic(const Context& context, Reporter& report) {
                          key.find("rope_") != std::string_view::npos;
     // Another generation's spelling is judged only where the table can read it.
     const bool both = difference.base && difference.merged;
-    if (difference.file == "config.json" && of_list && (both || merged.config)) {
+    if (difference.file == "config.json" && of_list && (both || merged.arithmetic() != nullptr)) {
       keys.push_back(difference.key);
     }
   }
-  if (keys.empty() && !(merged.config && base.config)) {
+  if (keys.empty() && !known) {
     return;
   }
   report.error({.subject = "config.json",

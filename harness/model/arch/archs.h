@@ -19,6 +19,22 @@ extern const ArchSpec kGemma3Arch;
 extern const ArchSpec kGpt2Arch;
 extern const ArchSpec kQwen3MoeArch;
 extern const ArchSpec kQwen2VlArch;
+// Names and shapes alone (ArchSpec::forward is false).
+extern const ArchSpec kDeepseekV3Arch;
+extern const ArchSpec kKimiK2Arch;
+extern const ArchSpec kErnie45VlArch;
+extern const ArchSpec kErnie45VlNativeArch;
+extern const ArchSpec kGemma3VlArch;
+extern const ArchSpec kLlama4Arch;
+extern const ArchSpec kLlama4TextArch;
+extern const ArchSpec kMiniCpmVArch;
+extern const ArchSpec kMiniMaxArch;
+extern const ArchSpec kMiniMaxText01Arch;
+extern const ArchSpec kMiniMaxM1Arch;
+extern const ArchSpec kMiniMaxM2Arch;
+extern const ArchSpec kQwen25VlArch;
+extern const ArchSpec kQwen3VlArch;
+extern const ArchSpec kQwen3VlMoeArch;
 
 // Conditions for TensorRule::present.
 inline bool has_attention_bias(const ModelConfig& config, std::int64_t) {
@@ -29,6 +45,12 @@ inline bool has_output_bias(const ModelConfig& config, std::int64_t) {
 }
 inline bool has_mlp_bias(const ModelConfig& config, std::int64_t) {
   return config.mlp_bias;
+}
+inline bool is_moe(const ModelConfig& config, std::int64_t layer) {
+  return config.layers[static_cast<std::size_t>(layer)].moe;
+}
+inline bool is_dense(const ModelConfig& config, std::int64_t layer) {
+  return !is_moe(config, layer);
 }
 inline bool is_tied(const ModelConfig& config, std::int64_t) {
   return config.tie_word_embeddings;

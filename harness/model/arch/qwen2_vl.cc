@@ -1,6 +1,7 @@
 // Qwen2-VL: Qwen2's text model with positions in three axes (M-RoPE) and a vision tower.
 // transformers: models/qwen2_vl/configuration_qwen2_vl.py, modeling_qwen2_vl.py.  Names are those
-// of the Hub's files (model.layers, visual.); newer generations are mapped to them (names.h).
+// of the Hub's files (model.layers, visual.); newer generations are mapped to them (names.h).  The
+// forward pass is the text model's; the tower is known by names and shapes.
 #include <algorithm>
 
 #include "harness/model/arch/archs.h"
@@ -123,7 +124,6 @@ const ArchSpec kQwen2VlArch = {.model_type = "qwen2_vl",
                                .architectures = kNames,
                                .rules = kRules,
                                .read_config = read_config,
-                               .buffers = kRotaryBuffers,
-                               .forward = false};
+                               .buffers = kRotaryBuffers};
 
 }  // namespace mg

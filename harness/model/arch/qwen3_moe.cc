@@ -11,12 +11,6 @@ namespace {
 
 constexpr std::array kNames = std::to_array<std::string_view>({"Qwen3MoeForCausalLM"});
 
-bool is_moe(const ModelConfig& config, std::int64_t layer) {
-  return config.layers[static_cast<std::size_t>(layer)].moe;
-}
-bool is_dense(const ModelConfig& config, std::int64_t layer) {
-  return !is_moe(config, layer);
-}
 bool has_single_experts(const ModelConfig& config, std::int64_t layer) {
   return is_moe(config, layer) && !config.packed_experts;
 }
@@ -92,13 +86,7 @@ void read_experts(ConfigReader& text, ModelConfig& config) {
   }
   config.moe_intermediate_size = text.dimension_or("moe_intermediate_size", 768);
   config.norm_topk_prob = text.boolean_or("norm_topk_prob", false);
-  const std::int64_t step = text.dimension_or("decoder_sparse_step", 1);
-  const std::vector<std::int64_t> dense =
-      text.integers("mlp_only_layers").value_or(std::vector<std::int64_t>{});
-  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
-    config.layers[static_cast<std::size_t>(l)].moe =
-        std::find(dense.begin(), dense.end(), l) == dense.end() && (l + 1) % step == 0;
-  }
+  read_sparse_layers(text, config);
 }
 
 ModelConfig read_config(const nlohmann::json& json, std::string_view name) {
