@@ -84,11 +84,11 @@ void write_report(const LintArguments& arguments, const Report& report) {
 /// Shows or makes the repairs, and says what was done.
 void repair(const LintArguments& arguments, const CommandContext& context,
             const lint::Context& folders, const lint::FixPlan& plan) {
-  if (arguments.json != "-") {
-    fmt::print("{}", fix_text(plan, arguments.dry_run, context.terminal));
-  }
   if (!arguments.dry_run) {
     lint::apply_fix(folders, plan, kVersion, context.command_line);
+  }
+  if (arguments.json != "-") {
+    fmt::print("{}", fix_text(plan, arguments.dry_run, context.terminal));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "harness/run/logit_metrics.h"
 #include "harness/run/memory.h"
 #include "harness/run/token_texts.h"
+#include "harness/run/told_once.h"
 #include "harness/verdict/floor.h"
 #include "harness/verdict/judge.h"
 #include "kernels/core/error.h"
@@ -87,7 +88,9 @@ class Check {
     if (options_.audit) {
       phase("audit", [this] { audit(); });
     }
-    if (merged_->model.problems.empty()) {
+    if (options_.audit && !base_->model.arch->forward) {
+      leave_outputs_out();
+    } else if (merged_->model.problems.empty()) {
       phase("floor", [this] { measure_noise(); });
       phase("compare", [this] { compare(); });
       phase("judge", [this] { judge_outputs(); });
@@ -132,6 +135,7 @@ class Check {
     if (options_.prompt_tokens > 0) {
       prompts_ = first_tokens(prompts_, options_.prompt_tokens);
     }
+    tell_once(report_.findings, prompts_.findings);
     add_findings(prompts_.findings);
   }
 
@@ -258,6 +262,16 @@ class Check {
                    .actual = list,
                    .fix = std::nullopt}});
     report_.not_checked.push_back("outputs: merged cannot run");
+  }
+
+  /// An architecture that is known by its headers alone: lint and audit have judged all there is.
+  void leave_outputs_out() {
+    try {
+      require_forward(*base_->model.arch, options_.base.string());
+    } catch (const Error& error) {
+      report_.not_checked.push_back("outputs: " + error.parts().what +
+                                    " (known: " + error.parts().expected + ")");
+    }
   }
 
   void record(const Error& error) {
