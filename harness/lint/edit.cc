@@ -6,73 +6,72 @@
 
 namespace mg::lint {
 
-Edit set_key(std::string file, std::vector<std::string> path, std::optional<nlohmann::json> value) {
+namespace {
+
+Edit on_file(Edit::Kind kind, std::string file) {
   Edit edit;
-  edit.kind = Edit::Kind::kSetKey;
+  edit.kind = kind;
   edit.file = std::move(file);
+  return edit;
+}
+
+Edit renaming(Edit::Kind kind, std::string name, std::string to) {
+  Edit edit;
+  edit.kind = kind;
+  edit.name = std::move(name);
+  edit.to = std::move(to);
+  return edit;
+}
+
+}  // namespace
+
+Edit set_key(std::string file, std::vector<std::string> path, std::optional<nlohmann::json> value) {
+  Edit edit = on_file(Edit::Kind::kSetKey, std::move(file));
   edit.path = std::move(path);
   edit.value = std::move(value);
   return edit;
 }
 
 Edit copy_file(Source from, std::string file) {
-  Edit edit;
-  edit.kind = Edit::Kind::kCopyFile;
+  Edit edit = on_file(Edit::Kind::kCopyFile, std::move(file));
   edit.from = from;
-  edit.file = std::move(file);
   return edit;
 }
 
 Edit write_text(std::string file, std::string text) {
-  Edit edit;
-  edit.kind = Edit::Kind::kWriteText;
-  edit.file = std::move(file);
+  Edit edit = on_file(Edit::Kind::kWriteText, std::move(file));
   edit.value = std::move(text);
   return edit;
 }
 
 Edit move_aside(std::string file) {
-  Edit edit;
-  edit.kind = Edit::Kind::kMoveAside;
-  edit.file = std::move(file);
-  return edit;
+  return on_file(Edit::Kind::kMoveAside, std::move(file));
 }
 
 Edit write_index() {
-  Edit edit;
-  edit.kind = Edit::Kind::kWriteIndex;
-  return edit;
+  return on_file(Edit::Kind::kWriteIndex, {});
 }
 
 Edit rename_tensor(std::string name, std::string to) {
-  Edit edit;
-  edit.kind = Edit::Kind::kRenameTensor;
-  edit.name = std::move(name);
-  edit.to = std::move(to);
-  return edit;
+  return renaming(Edit::Kind::kRenameTensor, std::move(name), std::move(to));
+}
+
+Edit rename_pair(std::string name, std::string to) {
+  return renaming(Edit::Kind::kRenamePair, std::move(name), std::move(to));
 }
 
 Edit drop_tensor(std::string name) {
-  Edit edit;
-  edit.kind = Edit::Kind::kDropTensor;
-  edit.name = std::move(name);
-  return edit;
+  return renaming(Edit::Kind::kDropTensor, std::move(name), {});
 }
 
 Edit add_tensor(Source from, std::string name, std::string to) {
-  Edit edit;
-  edit.kind = Edit::Kind::kAddTensor;
+  Edit edit = renaming(Edit::Kind::kAddTensor, std::move(name), std::move(to));
   edit.from = from;
-  edit.name = std::move(name);
-  edit.to = std::move(to);
   return edit;
 }
 
 Edit set_format(std::string file) {
-  Edit edit;
-  edit.kind = Edit::Kind::kSetFormat;
-  edit.file = std::move(file);
-  return edit;
+  return on_file(Edit::Kind::kSetFormat, std::move(file));
 }
 
 std::string describe(const Edit& edit) {
@@ -97,6 +96,8 @@ std::string describe(const Edit& edit) {
       return fmt::format("{}: leave out", edit.name);
     case Edit::Kind::kAddTensor:
       return fmt::format("{}: copy from the {}'s {}", edit.to, from, edit.name);
+    case Edit::Kind::kRenamePair:
+      return fmt::format("the adapter's {}: rename to {}", edit.name, edit.to);
     case Edit::Kind::kSetFormat:
       return fmt::format("{}: write \"format\": \"pt\" into the header", edit.file);
   }

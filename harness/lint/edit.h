@@ -21,6 +21,7 @@ struct Edit {
     kDropTensor,    // leaves `name` out
     kAddTensor,     // adds the tensor `name` of another folder as `to`
     kSetFormat,     // writes "format": "pt" into the header of `file`
+    kRenamePair,    // of the adapter's file: `name` becomes `to`; bytes do not change
   };
   enum class Source : std::uint8_t { kBase, kAdapter };
 
@@ -46,6 +47,7 @@ Edit rename_tensor(std::string name, std::string to);
 Edit drop_tensor(std::string name);
 Edit add_tensor(Source from, std::string name, std::string to);
 Edit set_format(std::string file);
+Edit rename_pair(std::string name, std::string to);
 
 /// "config.json: delete text_config.quantization_config"
 std::string describe(const Edit& edit);

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "harness/model/names.h"
 
@@ -15,8 +16,8 @@ constexpr auto kBuffers = std::to_array<std::string_view>(
     {"rotary_emb.inv_freq", "position_ids", ".masked_bias", ".attn.bias", "rotary_pos_emb.inv_freq",
      "embed_positions.inv_freq"});
 constexpr auto kVisionParts = std::to_array<std::string_view>(
-    {"visual.", "vision_tower.", "vision_model.", "vpm.", "resampler.", "multi_modal_projector.",
-     "audio_tower.", "mm_projector"});
+    {"visual.", "vision_tower.", "vision_model.", "resampler.", "model.resampler_model.",
+     "multi_modal_projector.", "audio_tower.", "mm_projector"});
 
 std::optional<std::int64_t> integer(const ModelFolder& model, std::string_view key) {
   const nlohmann::json* value = model.effective(key);
@@ -117,6 +118,16 @@ void add_from_table(const Context& context, std::vector<DepartedTensor>& out) {
   }
 }
 
+/// Names of the tensors that were trained beside the adapter: adapter.trained-beside tells what
+/// became of them.
+std::set<std::string> trained_beside(const Context& context) {
+  std::set<std::string> names;
+  for (const HeaderTensor& tensor : tensors_trained_beside(context)) {
+    names.insert(tensor.canonical);
+  }
+  return names;
+}
+
 /// What the base has and merged has not.  With the table, only what the table does not ask for.
 void add_from_base(const Context& context, std::vector<DepartedTensor>& out) {
   const ModelFolder& merged = context.merged;
@@ -195,6 +206,22 @@ bool is_multimodal(const ModelFolder& model) {
   });
 }
 
+std::vector<HeaderTensor> tensors_trained_beside(const Context& context) {
+  std::vector<HeaderTensor> tensors;
+  if (context.adapter) {
+    for (const ScannedShard& shard : context.adapter->scan.shards) {
+      if (is_trained_beside(shard.name)) {
+        add_tensors(shard, tensors);
+      }
+    }
+  }
+  return tensors;
+}
+
+bool is_trained_beside(std::string_view file) {
+  return file.starts_with("non_lora") || file.starts_with("mm_projector");
+}
+
 std::vector<DepartedTensor> departures(const Context& context) {
   std::vector<DepartedTensor> out;
   if (!context.merged.checkpoint || has_wrapped_names(context.merged)) {
@@ -205,6 +232,11 @@ std::vector<DepartedTensor> departures(const Context& context) {
   }
   if (context.base) {
     add_from_base(context, out);
+  }
+  if (const std::set<std::string> beside = trained_beside(context); !beside.empty()) {
+    std::erase_if(out, [&](const DepartedTensor& departed) {
+      return beside.contains(canonical_name(departed.name));
+    });
   }
   return out;
 }

@@ -31,6 +31,11 @@ struct DepartedTensor {
   const HeaderTensor* in_base = nullptr;
 };
 
+/// What is stored in the adapter's folder under a trainer's name for weights trained beside the
+/// pairs: LLaVA's non_lora_trainables, mm_projector (F10).
+std::vector<HeaderTensor> tensors_trained_beside(const Context& context);
+bool is_trained_beside(std::string_view file);
+
 /// Everything that departs; empty where it cannot be known (files do not close, names are wrapped,
 /// or the architecture is unknown and there is no base).
 std::vector<DepartedTensor> departures(const Context& context);

@@ -168,7 +168,8 @@ FixPlan plan_fix(const Context& context, const Result& result) {
     }
   }
   for (const Edit& edit : plan.edits) {
-    if (is_weight_edit(edit) || edit.kind == Edit::Kind::kMoveAside) {
+    if (is_weight_edit(edit) || edit.kind == Edit::Kind::kMoveAside ||
+        edit.kind == Edit::Kind::kRenamePair) {
       plan.changes.push_back({edit.file, describe(edit), {}});
     }
   }
@@ -197,6 +198,7 @@ void apply_fix(const Context& context, const FixPlan& plan, const std::string& v
   if (std::any_of(plan.edits.begin(), plan.edits.end(), is_weight_edit)) {
     edit_weights(context, plan.edits);
   }
+  rename_pairs(context, plan.edits);
   for (const auto& [file, text] : texts) {
     if (text_or_empty(folder / file) != text) {
       replace_text(folder / file, text);

@@ -1,7 +1,7 @@
-// Carries out the edits that rules propose: only those that are safe, each file through a temporary
-// name and rename, the old one kept as NAME.bak, every edit recorded in mergegauge-provenance.json.
-// Interrupted at any point, the folder is usable: configs are replaced one by one, and weights are
-// replaced only once their new files are whole.
+// Carries out the edits that rules propose, in merged and (keys alone) in the adapter: only those
+// that are safe, each file through a temporary name and rename, the old one kept as NAME.bak, every
+// edit recorded in mergegauge-provenance.json. Interrupted at any point, the folder is usable:
+// configs are replaced one by one, and weights are replaced only once their new files are whole.
 #pragma once
 
 #include <filesystem>

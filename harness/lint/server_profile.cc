@@ -14,7 +14,8 @@ namespace {
 
 ServerFact fact(const nlohmann::json& profile, const char* key) {
   const nlohmann::json& value = profile.at(key);
-  ServerFact read{value.at("supported"), value.at("says"), value.at("source")};
+  ServerFact read{value.at("supported"), value.at("says"), value.at("source"),
+                  value.value("version", profile.at("version").get<std::string>())};
   if (read.source.empty() || (!read.supported && read.says.empty())) {
     throw Error({.code = "server.profile",
                  .what = "an entry without its source",

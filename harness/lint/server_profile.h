@@ -14,13 +14,14 @@ namespace mg::lint {
 /// One thing that a server does or does not do, and where that is written.
 struct ServerFact {
   bool supported = true;
-  std::string says;    // the server's own message where it refuses, or what it does instead
-  std::string source;  // file, function, issue
+  std::string says;     // the server's own message where it refuses, or what it does instead
+  std::string source;   // file, function, issue
+  std::string version;  // that it was read from, or up to which it holds
 };
 
 struct ServerProfile {
   std::string name;     // "vllm"
-  std::string version;  // that the entries were read from
+  std::string version;  // of entries that name none of their own
   bool serves_adapters = true;
 
   // The adapter.

@@ -191,6 +191,13 @@ void switch_by_index(const Context& context, std::vector<NewFile>& files) {
   }
 }
 
+/// Replaces one file, the old one kept beside it.
+void replace_weights(const fs::path& folder, NewFile& file) {
+  const fs::path fresh = folder / (file.file + ".new");
+  write_checked(fresh, file);
+  replace_with(folder / file.file, fresh);
+}
+
 }  // namespace
 
 bool is_weight_edit(const Edit& edit) {
@@ -234,10 +241,29 @@ void edit_weights(const Context& context, const std::vector<Edit>& edits) {
     move_to(folder / kIndex, kMovedFolder);
   }
   for (NewFile& file : files) {
-    const fs::path fresh = folder / (file.file + ".new");
-    write_checked(fresh, file);
-    replace_with(folder / file.file, fresh);
+    replace_weights(folder, file);
   }
+}
+
+void rename_pairs(const Context& context, const std::vector<Edit>& edits) {
+  constexpr const char* kAdapter = "adapter_model.safetensors";
+  std::map<std::string, std::string> names;
+  for (const Edit& edit : edits) {
+    if (edit.kind == Edit::Kind::kRenamePair) {
+      names[edit.name] = edit.to;
+    }
+  }
+  if (names.empty()) {
+    return;
+  }
+  const SafetensorsFile* old = opened(context.adapter->scan, kAdapter);
+  MG_CHECK(old != nullptr, "an edit of an adapter that cannot be read");
+  NewFile file = {.file = kAdapter, .pieces = {}, .metadata = old->header().metadata};
+  for (const SafetensorsRecord& record : old->header().records) {
+    const auto it = names.find(record.name);
+    file.pieces.push_back({it == names.end() ? record.name : it->second, old->view(record)});
+  }
+  replace_weights(context.adapter->scan.path, file);
 }
 
 }  // namespace mg::lint

@@ -18,6 +18,9 @@ bool is_weight_edit(const Edit& edit);
 /// the new one.  Throws Error "fix.*".
 void edit_weights(const Context& context, const std::vector<Edit>& edits);
 
+/// Carries out the renames in the adapter's file.  Throws Error "fix.*".
+void rename_pairs(const Context& context, const std::vector<Edit>& edits);
+
 /// The text of an index over these tensors; other metadata of an old index is kept.
 std::string index_text(const std::vector<HeaderTensor>& tensors, const nlohmann::json* old_index);
 

@@ -63,6 +63,16 @@ std::span<const Case> adapter_cases() {
            }
          });
        }},
+      {"adapter.unreached", "inner-linear", "golden/qwen2",
+       [](World& w) {  // as Gemma 4's clipped layers are wrapped
+         change(w, [](TensorFile& f) {
+           f.rename_all([](const std::string& name) {
+             const std::size_t at = name.find(".lora_");
+             return name.substr(0, at) + ".linear" + name.substr(at);
+           });
+         });
+       },
+       true},
       {"adapter.shapes", "other-width", "golden/qwen2",
        [](World& w) {
          change(w, [](TensorFile& f) { f.add(std::string(kUp) + "A.weight", "F32", {8, 60}); });
@@ -99,13 +109,18 @@ std::span<const Case> adapter_cases() {
        },
        true},
       {"adapter.trained-beside", "projector", "golden/qwen2",
-       [](World& w) {
+       [](World& w) {  // LLaVA's way: a model that the table does not know
+         for (const char* file : {"merged/config.json", "base/config.json"}) {
+           w.edit(file, [](nlohmann::json& c) {
+             c["model_type"] = "llava_qwen2";
+             c["architectures"] = {"LlavaQwen2ForCausalLM"};
+           });
+         }
          TensorFile beside;
-         beside.add("model.norm.extra", "F16", {4});
-         beside.write(w.path("adapter/non_lora_state.safetensors"));
-         TensorFile::read(w.path("base/model.safetensors"));
+         beside.add("model.mm_projector.0.weight", "F16", {4, 4});
+         beside.write(w.path("adapter/mm_projector.safetensors"));
        },
-       false,
+       true,
        [](World& w) {  // merged has it
          TensorFile beside;
          beside.add("model.norm.weight", "F16", {64});

@@ -305,7 +305,13 @@ std::span<const Case> tensor_cases() {
          w.edit("merged/config.json",
                 [](nlohmann::json& c) { c["text_config"]["tie_word_embeddings"] = true; });
        },
-       true},
+       true,
+       [](World& w) {  // as some classes of transformers write it, the base's file too
+         nest_all(w);
+         for (const char* file : {"merged/config.json", "base/config.json"}) {
+           w.edit(file, [](nlohmann::json& c) { c["text_config"]["tie_word_embeddings"] = true; });
+         }
+       }},
       {"head.tied-but-stored", "flag-left", "golden/qwen2",
        [](World& w) { set_config(w, "tie_word_embeddings", true); }, true,
        [](World& w) {

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "harness/lint/adapter_names.h"
+#include "harness/lint/expectation.h"
 #include "harness/lint/rules.h"
 #include "harness/model/base_index.h"
 #include "harness/model/config_reader.h"
@@ -215,6 +217,11 @@ void unreached(const Context& context, Reporter& report) {
     stored.push_back(tensor.name);
   }
   const std::string_view near = nearest_name(weight_of(names.front()), stored);
+  const auto renames = adapter_renames(context, names);
+  std::vector<Edit> edits;
+  for (const auto& [from, to] : renames.value_or(std::map<std::string, std::string>{})) {
+    edits.push_back(rename_pair(from, to));
+  }
   report.error({.subject = names.front(),
                 .message = fmt::format(
                     "{} of the adapter {} no place in the base: the LoRA there "
@@ -222,7 +229,11 @@ void unreached(const Context& context, Reporter& report) {
                     names.size() == 1 ? "a tensor" : fmt::format("{} tensors", names.size()),
                     names.size() == 1 ? "finds" : "find"),
                 .expected = near.empty() ? "a module of the base" : std::string(near),
-                .actual = listed(names)});
+                .actual = listed(names),
+                .edits = std::move(edits),
+                .fix = renames ? "rename the adapter's keys, then merge again: the merge could "
+                                 "not have them"
+                               : ""});
 }
 
 void misfit(const Context& context, Reporter& report, bool fused) {
@@ -334,9 +345,7 @@ void saved_modules(const Context& context, Reporter& report) {
 /// Weights trained beside the adapter: LLaVA's non_lora_trainables, mm_projector.
 void beside(const Context& context, Reporter& report) {
   for (const FolderEntry& entry : context.adapter->scan.entries) {
-    const bool trained =
-        entry.name.starts_with("non_lora") || entry.name.starts_with("mm_projector");
-    if (!trained || entry.is_folder) {
+    if (!is_trained_beside(entry.name) || entry.is_folder) {
       continue;
     }
     const ScannedShard* shard = context.adapter->scan.shard(entry.name);

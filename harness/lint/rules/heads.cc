@@ -38,6 +38,15 @@ std::optional<bool> tied(const ModelFolder& model) {
   return value != nullptr && value->is_boolean() ? std::optional(value->get<bool>()) : std::nullopt;
 }
 
+/// Whether the base says the same about its head at both levels, and stores it alike.
+bool same_flags(const ModelFolder& base, const ModelFolder& model) {
+  const std::vector<ConfigLevel> before = base.text_levels();
+  const std::vector<ConfigLevel> after = model.text_levels();
+  return before.size() >= 2 && after.size() >= 2 && flag_at(before[0]) == flag_at(after[0]) &&
+         flag_at(before[1]) == flag_at(after[1]) &&
+         (matrix(base, is_head) == nullptr) == (matrix(model, is_head) == nullptr);
+}
+
 /// Sets the flag at the root and wherever else it stands.
 std::vector<Edit> set_flag(const ModelFolder& model, bool value) {
   std::vector<Edit> edits;
@@ -127,7 +136,10 @@ void flag_levels(const Context& context, Reporter& report) {
       .actual = fmt::format("root: {}, {}: {}", root ? (*root ? "true" : "false") : "absent",
                             levels[1].path.front(), *text),
       .edits = set_flag(model, !stored)};
-  if (root) {
+  if (context.base && same_flags(*context.base, model)) {
+    details.edits.clear();
+    report.note(std::move(details));
+  } else if (root) {
     report.error(std::move(details));
   } else {
     report.warning(std::move(details));

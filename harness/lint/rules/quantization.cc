@@ -4,6 +4,7 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "harness/lint/rules.h"
 #include "harness/model/quantised_names.h"
@@ -154,20 +155,19 @@ void packed(const Context& context, Reporter& report) {
 /// Codes need the scales they were made with.
 void without_scale(const Context& context, Reporter& report) {
   const ModelFolder& model = context.merged;
+  std::set<std::string> with_companions;
+  for (const HeaderTensor& tensor : model.tensors) {
+    if (auto of = tensor.companion ? quantised_name(tensor.name) : std::nullopt) {
+      with_companions.insert(std::move(of->weight));
+    }
+  }
   std::vector<std::string> names;
   for (const HeaderTensor& tensor : model.tensors) {
     const bool codes = tensor.dtype == DType::kF8E4M3 || tensor.dtype == DType::kF8E5M2 ||
                        tensor.dtype == DType::kU8 || tensor.dtype == DType::kI8 ||
                        tensor.dtype == DType::kF4;
-    if (!codes || tensor.companion || tensor.shape.size() < 2) {
-      continue;
-    }
-    const bool has_companion =
-        std::any_of(model.tensors.begin(), model.tensors.end(), [&](const HeaderTensor& other) {
-          const auto of = quantised_name(other.name);
-          return of && of->weight == tensor.name;
-        });
-    if (!has_companion) {
+    if (codes && !tensor.companion && tensor.shape.size() >= 2 &&
+        !with_companions.contains(tensor.name)) {
       names.push_back(tensor.name);
     }
   }

@@ -91,12 +91,12 @@ void unsupported(const Context& context, Reporter& report, const Feature& featur
   if (context.server != nullptr) {
     const ServerFact& fact = context.server->*feature.fact;
     if (!fact.supported) {
-      report.warning({.subject = "adapter_config.json",
-                      .message = fmt::format("{} does not serve this adapter unmerged ({}): {}",
-                                             context.server->name, feature.name, fact.says),
-                      .expected = "serve the merged model",
-                      .actual = fmt::format("{}; {} {}", fact.source, context.server->name,
-                                            context.server->version)});
+      report.warning(
+          {.subject = "adapter_config.json",
+           .message = fmt::format("{} does not serve this adapter unmerged ({}): {}",
+                                  context.server->name, feature.name, fact.says),
+           .expected = "serve the merged model",
+           .actual = fmt::format("{}; {} {}", fact.source, context.server->name, fact.version)});
     }
     return;
   }
