@@ -13,5 +13,8 @@ set(CPACK_PACKAGE_CONTACT "mergegauge maintainers")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+if(TARGET mergegauge_cuda)  # cuBLAS is not a Debian package: found here, and no dependency of ours
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS "${CUDAToolkit_LIBRARY_DIR}")
+endif()
 set(CPACK_STRIP_FILES ON)
 include(CPack)

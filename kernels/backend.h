@@ -111,6 +111,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual BackendInfo info() const = 0;
   virtual Arithmetic arithmetic() const = 0;
+  /// What a reader of the report should know of how it went: memory was short, and what was done.
+  virtual std::vector<std::string> notes() const { return {}; }
 
   // Memory
   // ------------------------------------------------------------------------------------------------

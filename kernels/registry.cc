@@ -5,6 +5,7 @@
 #include "kernels/core/error.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/backend.h"
+#include "kernels/registry_cuda.h"
 
 namespace mg {
 namespace {
@@ -18,8 +19,9 @@ std::unique_ptr<Backend> make_reference(const BackendOptions& options) {
   return std::make_unique<reference::ReferenceBackend>(options.arithmetic);
 }
 
-constexpr std::array<Entry, 2> kBackends{{
+constexpr std::array<Entry, 3> kBackends{{
     {"cpu", cpu::make_cpu_backend},
+    {"cuda", make_cuda_backend},
     {"reference", make_reference},
 }};
 
@@ -42,6 +44,22 @@ std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOption
                .actual = std::string(name),
                .hint = {}},
               ErrorKind::kUsage);
+}
+
+BackendChoice choose_backend(std::string_view name, const BackendOptions& options) {
+  if (name != "auto") {
+    make_backend(name, options);
+    return {std::string(name), {}};
+  }
+  try {
+    const BackendInfo info = make_backend("cuda", options)->info();
+    return {"cuda", "--backend auto took cuda (" + info.isa + ")"};
+  } catch (const Error& error) {
+    if (error.parts().code != "backend.unavailable") {
+      throw;
+    }
+    return {"cpu", "--backend auto took the cpu: " + error.parts().what};
+  }
 }
 
 std::vector<std::string> backend_names() {

@@ -1,4 +1,6 @@
-// The backends this build knows, by name.  kernels/registry.cc alone knows which exist.
+// The backends this build knows, by name.  kernels/registry.cc alone knows which exist; that of
+// CUDA is a library loaded when it is asked for (registry_cuda.h), so that the program starts on a
+// machine with neither driver nor toolkit.
 #pragma once
 
 #include <memory>
@@ -16,5 +18,15 @@ namespace mg {
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options);
 
 std::vector<std::string> backend_names();
+
+/// What "auto" came to.
+struct BackendChoice {
+  std::string name;
+  std::string why;  // "auto" only: in one sentence
+};
+
+/// "auto" is cuda where that can run and cpu elsewhere; another name is itself, tried out: throws
+/// what make_backend() would throw.
+BackendChoice choose_backend(std::string_view name, const BackendOptions& options);
 
 }  // namespace mg

@@ -72,7 +72,9 @@ void add_flags(CLI::App& command, Flags& flags) {
                   "add re-merges stored as these: fp16, bf16, fp32")
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(storage_dtypes()));
-  command.add_option("--backend", options.compare.engine.backend, "cpu or reference")
+  command
+      .add_option("--backend", options.compare.engine.backend,
+                  "cpu, cuda, auto (cuda where it can run, else cpu) or reference")
       ->capture_default_str();
   command.add_option("--isa", options.compare.engine.isa,
                      "pin the instruction set of the cpu backend");

@@ -6,6 +6,7 @@ namespace mg {
 void add_check_command(CLI::App& app, CommandContext& context);
 void add_audit_command(CLI::App& app, CommandContext& context);
 void add_compare_command(CLI::App& app, CommandContext& context);
+void add_devicetest_command(CLI::App& app, CommandContext& context);
 void add_diff_command(CLI::App& app, CommandContext& context);
 void add_inspect_command(CLI::App& app, CommandContext& context);
 void add_lint_command(CLI::App& app, CommandContext& context);
@@ -33,6 +34,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_render_command(app, context);
   add_report_command(app, context);
   add_trend_command(app, context);
+  add_devicetest_command(app, context);
 }
 
 }  // namespace mg

@@ -25,7 +25,8 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
       ->add_option("--suite", flags->options.suites, "as for check: built-in name, file or folder")
       ->required();
   command->add_option("--out", flags->options.out, "file to write")->required();
-  command->add_option("--backend", flags->options.backend, "cpu, reference")->capture_default_str();
+  command->add_option("--backend", flags->options.backend, "cpu, cuda, auto, reference")
+      ->capture_default_str();
   command->add_option("--isa", flags->options.isa, "pin the instruction set of the cpu backend");
   const std::map<std::string, Arithmetic> kinds{
       {"exact", Arithmetic::kExact}, {"fp16", Arithmetic::kFp16}, {"bf16", Arithmetic::kBf16}};

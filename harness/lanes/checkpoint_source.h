@@ -29,6 +29,9 @@ class CheckpointSource final : public WeightSource {
   const LayerWeights& layer(std::int64_t index) override;
   void prefetch_layer(std::int64_t index) override;
   void release_layer(std::int64_t index) override;
+  const LayerWeights* ahead(std::int64_t index) const override {
+    return &layers_[static_cast<std::size_t>(index)];
+  }
   void check_intact() const override { checkpoint_->check_intact(); }
 
  private:

@@ -69,6 +69,43 @@ ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
   return sample;
 }
 
+/// Matrices that a backend was told of, until they are released: a device uploads them meanwhile.
+class Announced {
+ public:
+  Announced() = default;
+  Announced(Backend& backend, std::vector<Weight> matrices)
+      : backend_(&backend), matrices_(std::move(matrices)) {
+    backend_->prefetch(matrices_);
+  }
+  Announced(Announced&& other) noexcept
+      : backend_(std::exchange(other.backend_, nullptr)), matrices_(std::move(other.matrices_)) {}
+  Announced& operator=(Announced&& other) noexcept {
+    std::swap(backend_, other.backend_);
+    std::swap(matrices_, other.matrices_);
+    return *this;
+  }
+  ~Announced() {
+    if (backend_ != nullptr) {
+      backend_->release(matrices_);
+    }
+  }
+  bool empty() const { return backend_ == nullptr; }
+
+ private:
+  Backend* backend_ = nullptr;
+  std::vector<Weight> matrices_;
+};
+
+Announced announce(Backend& backend, const LayerWeights& layer) {
+  std::vector<Weight> matrices;
+  for_each_matrix(layer, [&](const TensorView& values) {
+    if (!values.empty()) {
+      matrices.push_back({values, false});
+    }
+  });
+  return {backend, std::move(matrices)};
+}
+
 /// Consecutive lanes on one backend: what they share.
 struct Group {
   Backend* backend = nullptr;
@@ -189,11 +226,20 @@ class Run {
 
   void layer(std::int64_t l) {
     std::vector<const LayerWeights*> weights;
-    for (const Lane& lane : lanes_) {
-      if (l + 1 < config_.num_hidden_layers) {
-        lane.source->prefetch_layer(l + 1);
+    std::vector<Announced> in_use = std::exchange(ahead_, std::vector<Announced>(lanes_.size()));
+    in_use.resize(lanes_.size());
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      WeightSource& source = *lanes_[i].source;
+      weights.push_back(&source.layer(l));
+      if (in_use[i].empty()) {
+        in_use[i] = announce(*lanes_[i].backend, *weights[i]);
       }
-      weights.push_back(&lane.source->layer(l));
+    }
+    for (std::size_t i = 0; i < lanes_.size() && l + 1 < config_.num_hidden_layers; ++i) {
+      lanes_[i].source->prefetch_layer(l + 1);
+      if (const LayerWeights* next = lanes_[i].source->ahead(l + 1)) {
+        ahead_[i] = announce(*lanes_[i].backend, *next);
+      }
     }
     copy_reference_to_forced();
     for (const PlacedChunk& placed : chunks_) {
@@ -207,6 +253,7 @@ class Run {
     }
     forced_mlp(l, weights);
     measure(l, true);
+    in_use.clear();  // before their bytes go
     for (const Lane& lane : lanes_) {
       lane.source->release_layer(l);
     }
@@ -379,6 +426,11 @@ class Run {
       }
       logits.push_back(group.backend->allocate(elements));
     }
+    std::vector<Announced> in_use;
+    for (const Lane& lane : lanes_) {
+      const Weight& weight = lane.source->globals().lm_head.weight;
+      in_use.emplace_back(*lane.backend, std::vector<Weight>{weight});
+    }
     std::vector<std::vector<float>> staging(lanes_.size());
     for (const auto& [begin, count] : pieces) {
       head_rows(logits, begin, count, staging, out);
@@ -427,6 +479,7 @@ class Run {
   std::vector<Group> groups_;
   std::vector<std::unique_ptr<Buffer>> hidden_;         // [lane]: [T, H]
   std::vector<std::unique_ptr<Buffer>> forced_hidden_;  // [subject]: [forced rows, H]
+  std::vector<Announced> ahead_;                        // [lane]: the next layer, where it is known
   std::vector<float> staging_;
   std::vector<float> subject_staging_;
   LockstepResult result_;
@@ -439,7 +492,26 @@ LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const
   MG_CHECK(!lanes.empty() && options.reference < lanes.size(), "there is a reference lane");
   MG_CHECK(batch.tokens() > 0, "there are tokens");
   require_same_sizes(lanes, options.reference);
-  return Run(pool, lanes, batch, options, observer).run();
+  LockstepOptions fitting = options;
+  std::vector<std::string> notes;
+  while (true) {
+    std::optional<Run> run;  // takes all the memory that depends on chunk_tokens, before any work
+    try {
+      run.emplace(pool, lanes, batch, fitting, observer);
+    } catch (const Error& error) {
+      const std::int64_t half = fitting.chunk_tokens / 2;
+      if (error.parts().code != "device.out-of-memory" || half < kMinStableRows) {
+        throw;
+      }
+      notes = {"device memory was short: chunks of " + std::to_string(half) +
+               " tokens instead of " + std::to_string(options.chunk_tokens)};
+      fitting.chunk_tokens = half;
+      continue;
+    }
+    LockstepResult result = run->run();
+    result.notes = std::move(notes);
+    return result;
+  }
 }
 
 }  // namespace mg

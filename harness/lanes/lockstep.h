@@ -74,10 +74,12 @@ struct LockstepResult {
   std::vector<std::optional<NonFiniteHidden>> non_finite;  // [lane]: where the first appeared
   std::vector<std::uint64_t> fingerprints;                 // [lane]: of the last hidden states
   std::int64_t forced_rows = 0;
+  std::vector<std::string> notes;  // what became of it where memory was short
 };
 
-/// Throws Error "lanes.shape" when lanes cannot run side by side (other sizes than the
-/// reference's).
+/// Where a device has too little memory for chunk_tokens, half as many are tried, and so on. Throws
+/// Error "lanes.shape" when lanes cannot run side by side
+/// (other sizes than the reference's).
 LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
                             const LockstepOptions& options, Observer& observer);
 

@@ -22,6 +22,12 @@ class WeightSource {
   /// Starts reading a layer that will be asked for soon.
   virtual void prefetch_layer(std::int64_t index) = 0;
   virtual void release_layer(std::int64_t index) = 0;
+  /// A layer's matrices before it is in use, where their bytes lie still already (a mapped file);
+  /// null elsewhere. Valid for the life of the source.  For a device's uploads.
+  virtual const LayerWeights* ahead(std::int64_t index) const {
+    static_cast<void>(index);
+    return nullptr;
+  }
   /// Throws Error "file.shrank" if results may rest on bytes that are gone.
   virtual void check_intact() const = 0;
 };

@@ -108,6 +108,26 @@ void for_each_stored(LayerWeights& layer, const Body& body) {
   }
 }
 
+/// Calls body(const TensorView&) for every matrix of a layer that a product uses, low-rank parts
+/// included; some may be empty.
+template <typename Body>
+void for_each_matrix(const LayerWeights& layer, const Body& body) {
+  const auto visit = [&](const Linear& linear) {
+    body(linear.weight.values);
+    body(linear.delta.a);
+    body(linear.delta.b);
+  };
+  for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate,
+                               &layer.up, &layer.gate_up, &layer.down, &layer.router}) {
+    visit(*linear);
+  }
+  for (const ExpertWeights& expert : layer.experts) {
+    visit(expert.gate);
+    visit(expert.up);
+    visit(expert.down);
+  }
+}
+
 template <typename Body>
 void for_each_stored(GlobalWeights& globals, const Body& body) {
   body(globals.embed_tokens);

@@ -16,6 +16,7 @@
 #include "harness/verdict/floor.h"
 #include "harness/verdict/judge.h"
 #include "kernels/core/error.h"
+#include "kernels/registry.h"
 
 namespace mg {
 namespace {
@@ -80,6 +81,7 @@ class Check {
   }
 
   void phases() {
+    choose_engine();
     phase("lint", [this] { lint(); });
     phase("open", [this] { open(); });
     if (options_.digests) {
@@ -96,6 +98,18 @@ class Check {
       phase("judge", [this] { judge_outputs(); });
     } else {
       skip_comparison();
+    }
+  }
+
+  /// Before minutes of work, not after: a device that is not there, --backend auto.
+  void choose_engine() {
+    EngineOptions& engine = options_.compare.engine;
+    const BackendChoice choice = choose_backend(
+        engine.backend, {.arithmetic = engine.arithmetic, .pool = &pool_, .isa = engine.isa});
+    engine.backend = choice.name;
+    report_.tool.backend = choice.name;
+    if (!choice.why.empty()) {
+      add_findings({engine_note(choice.why)});
     }
   }
 
@@ -181,7 +195,7 @@ class Check {
       *options_.known_floor = floor_;
     }
     if (floor_) {
-      if (floor_->findings.empty()) {
+      if (!floor_->overflow) {
         report_.floor = floor_->floor;
       }
       add_findings(floor_->findings);
@@ -299,7 +313,7 @@ class Check {
     }
   }
 
-  const CheckOptions& options_;
+  CheckOptions options_;
   ThreadPool& pool_;
   const CheckProgress& progress_;
   MemoryWatch memory_;

@@ -81,7 +81,25 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   return lineup;
 }
 
+void add_notes(const std::vector<std::string>& notes, std::vector<Finding>& findings) {
+  for (const std::string& note : notes) {
+    findings.push_back(engine_note(note));
+  }
+}
+
 }  // namespace
+
+Finding engine_note(const std::string& message) {
+  return {.rule = "compare.engine",
+          .catalogue = {},
+          .severity = Severity::kNote,
+          .command = "compare",
+          .subject = "engine",
+          .message = message,
+          .expected = {},
+          .actual = {},
+          .fix = {}};
+}
 
 DType stored_dtype(const Checkpoint& checkpoint) {
   std::map<DType, std::size_t> bytes;
@@ -117,6 +135,8 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
 
   CompareRun run;
   run.backend = backend->info();
+  add_notes(hidden.notes, run.findings);
+  add_notes(backend->notes(), run.findings);
   SummaryOptions summary{.context = {},
                          .bootstrap = options.bootstrap,
                          .slices = prompts.slices,
@@ -177,6 +197,9 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
   const LockstepResult hidden = run_lockstep(pool, lanes, sample.batch, lockstep, metrics);
 
   FloorRun run;
+  add_notes(hidden.notes, run.findings);
+  add_notes(exact->notes(), run.findings);
+  add_notes(served->notes(), run.findings);
   const SummaryOptions summary{
       .context = {}, .bootstrap = options.bootstrap, .slices = {}, .evidence = 0};
   run.self_compare_exact = rows_are_identical(metrics.accumulator(), 0);
@@ -186,6 +209,7 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
       overflow && !hidden.non_finite[0]) {
     run.findings.push_back(serving_overflow_finding(
         arithmetic_name(rounded), serving != DType::kF32, *overflow, sample.batch));
+    run.overflow = true;
     return run;  // no floor: a NaN is no noise
   }
   for (const HalfDrift& half : hidden.drift.front()) {

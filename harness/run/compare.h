@@ -19,8 +19,8 @@
 namespace mg {
 
 struct EngineOptions {
-  std::string backend = "cpu";
-  std::string isa;  // empty: the best this machine has
+  std::string backend = "cpu";  // "auto" was resolved before (kernels/registry.h)
+  std::string isa;              // empty: the best this machine has
   Arithmetic arithmetic = Arithmetic::kExact;
 };
 
@@ -45,7 +45,8 @@ struct FloorRun {
   Comparison noise;                  // adapter (exact) against adapter (serving)
   bool self_compare_exact = false;   // A/A gave 0 in every metric of every row
   std::vector<double> forced_drift;  // of each half of a layer, in order; empty: not all finite
-  std::vector<Finding> findings;     // the serving arithmetic overflows
+  std::vector<Finding> findings;     // the serving arithmetic overflows; notes on the engine
+  bool overflow = false;             // no floor then
 };
 
 FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,
@@ -64,6 +65,9 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
                          const Prompts& prompts, const CompareOptions& options,
                          const FloorRun* floor, ThreadPool& pool,
                          const std::function<void(double)>& progress);
+
+/// What a reader should know of how the numbers were computed: a note, "compare.engine".
+Finding engine_note(const std::string& message);
 
 /// The dtype that most of a checkpoint's bytes are stored in.
 DType stored_dtype(const Checkpoint& checkpoint);

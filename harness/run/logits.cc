@@ -30,6 +30,10 @@ class ToFile final : public Observer {
 
 LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
                            const std::function<void(double)>& progress) {
+  const std::string backend_name =
+      choose_backend(options.backend,
+                     {.arithmetic = options.arithmetic, .pool = &pool, .isa = options.isa})
+          .name;
   const OpenModel model(options.model);
   require_plain_weights(model);
   std::optional<OpenAdapter> adapter;
@@ -47,7 +51,7 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
     plan.push_back({.name = prompt.id, .dtype = DType::kF32, .shape = {prompt.length, vocab}});
   }
   const std::unique_ptr<Backend> backend = make_backend(
-      options.backend, {.arithmetic = options.arithmetic, .pool = &pool, .isa = options.isa});
+      backend_name, {.arithmetic = options.arithmetic, .pool = &pool, .isa = options.isa});
   SafetensorsWriter writer(options.out, plan);
   ToFile observer(writer, progress);
   const Lane lane{"model", &source, backend.get()};

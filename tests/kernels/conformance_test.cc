@@ -29,7 +29,7 @@ TEST_P(ConformanceTest, KeepsTheContract) {
   ThreadPool pool(2);
   const std::unique_ptr<Backend> backend = make_subject(subject, arithmetic, pool);
   if (backend == nullptr) {
-    GTEST_SKIP() << "this CPU lacks " << subject.isa;
+    GTEST_SKIP() << "this machine cannot run " << subject.name();
   }
   const auto oracle = make_subject({"reference", ""}, arithmetic, pool);
   const auto exact = make_subject({"reference", ""}, Arithmetic::kExact, pool);

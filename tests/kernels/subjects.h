@@ -1,5 +1,7 @@
-// The backends under test: the reference itself and the cpu backend with every instruction set
-// there is. Those this machine lacks are listed too, so that a test can say that it skips them.
+// The backends under test: the reference itself, the cpu backend with every instruction set there
+// is, and cuda: on a device, or on the emulated machine where LD_LIBRARY_PATH leads to that library
+// (tests/cuda_on_host). Those this machine lacks are listed too, so that a test can say that it
+// skips them.
 #pragma once
 
 #include <memory>
@@ -24,7 +26,7 @@ inline void PrintTo(const Subject& subject, std::ostream* out) {
 }
 
 inline std::vector<Subject> subjects() {
-  return {{"reference", ""}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}};
+  return {{"reference", ""}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cuda", ""}};
 }
 
 /// The backend, or null where this machine cannot run it.

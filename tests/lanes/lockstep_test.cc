@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/core/error.h"
 #include "kernels/registry.h"
 #include "tests/lanes/synthetic_source.h"
 
@@ -68,6 +69,17 @@ void PrintTo(const Setting& setting, std::ostream* out) {
 
 class LockstepTest : public ::testing::TestWithParam<Setting> {
  protected:
+  void SetUp() override {
+    try {
+      ThreadPool pool(1);
+      backend(pool);
+    } catch (const Error& error) {
+      if (error.parts().code != "backend.unavailable") {
+        throw;
+      }
+      GTEST_SKIP() << error.what();
+    }
+  }
   const ModelConfig& config() const { return GetParam().family.config; }
 
   std::unique_ptr<Backend> backend(ThreadPool& pool, Arithmetic arithmetic = Arithmetic::kExact) {

@@ -1,0 +1,127 @@
+// The kernels as host code sees them: one function a launch, plain values, pointers to device
+// memory. Each .cu file holds the kernels of one operation; the .cc file of the same stem decides
+// what to launch.
+//
+// Every function queues work on `stream` and returns.  Results are rounded to `element`, with the
+// roundings in between that kernels/contract/README.md lists; sums run in an order that depends on
+// the sizes of a row alone.  Compiled without contraction (-fmad=false), so that the arithmetic is
+// that of the host emulation, bit for bit.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/backend.h"
+#include "kernels/core/dtype.h"
+
+namespace mg::cuda {
+
+/// How activations are stored.
+enum class Element : std::uint8_t { kF32, kF16, kBf16 };
+
+constexpr std::int64_t element_bytes(Element element) {
+  return element == Element::kF32 ? 4 : 2;
+}
+
+/// Activations on the device: row r at data + r * stride elements.
+struct Rows {
+  void* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;
+};
+
+/// Stored values on the device, in a file's dtype, contiguous and aligned.
+struct Stored {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+
+// memory.cu
+/// out = x, x FP32 and contiguous.
+void import_rows(const float* x, Rows out, Element element, cudaStream_t stream);
+/// out[i] = x[rows[i]]; without `rows` out = x.
+void gather(Rows x, const std::int32_t* rows, Rows out, Element element, cudaStream_t stream);
+void scatter_add(Rows x, const std::int32_t* rows, const float* factors, Rows out, Element element,
+                 cudaStream_t stream);
+void fill_zero(Rows out, Element element, cudaStream_t stream);
+
+// embedding.cu
+/// out[t] = factor * table[ids[t]]; without `ids` row t of the table.
+void embed(Stored table, const std::int32_t* ids, float factor, Rows out, Element element,
+           cudaStream_t stream);
+
+// norm.cu
+struct RmsNorm {
+  Stored weight;
+  double eps = 0;
+  float weight_offset = 0;
+  std::int64_t groups = 1;
+};
+void rms_norm(Rows x, const RmsNorm& norm, Rows out, Element element, cudaStream_t stream);
+/// bias.data may be null.
+void layer_norm(Rows x, Stored weight, Stored bias, double eps, Rows out, Element element,
+                cudaStream_t stream);
+
+// linear.cu
+/// A stored matrix [rows, cols] as `element`, its rows `stride` apart.
+void convert(Stored matrix, std::int64_t rows, std::int64_t cols, void* out, std::int64_t stride,
+             Element element, cudaStream_t stream);
+
+// low_rank.cu
+/// y += scale * product, each step rounded.
+void add_scaled(Rows product, float scale, Rows y, Element element, cudaStream_t stream);
+
+// elementwise.cu
+void scale_columns(const float* factors, Rows y, Element element, cudaStream_t stream);
+void add_vector(Stored vector, float factor, Rows y, Element element, cudaStream_t stream);
+void add(Rows x, Rows y, Element element, cudaStream_t stream);
+
+// rope.cu
+void rope(Rows cos, Rows sin, std::int64_t heads, std::int64_t rotary_dim, Rows x, Element element,
+          cudaStream_t stream);
+
+// attention.cu
+constexpr std::int64_t kAttentionRows = 64;  // (position, head) pairs of one block
+constexpr std::int64_t kAttentionKeys = 64;  // keys of one tile
+constexpr std::int64_t kLargestHead = 256;   // head_dim
+
+/// What one block computes: up to kAttentionRows rows of one segment, counted position by position,
+/// head by head of one key/value head.
+struct AttentionTask {
+  std::int64_t q_row = 0;  // the segment's first query
+  std::int64_t k_row = 0;  // its first key
+  std::int64_t k_len = 0;
+  std::int64_t past = 0;   // keys before query 0: k_len - q_len
+  std::int64_t begin = 0;  // rows [begin, end)
+  std::int64_t end = 0;
+};
+struct Attention {
+  Rows q, k, v, out;
+  const AttentionTask* tasks = nullptr;  // on the device
+  std::int64_t task_count = 0;
+  std::int64_t heads_per_kv = 1;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_dim = 0;
+  float scale = 0;
+  float softcap = 0;
+  std::int64_t window = 0;
+  bool causal = true;
+};
+void attention(const Attention& call, Element element, cudaStream_t stream);
+/// Dynamic shared memory of one block.
+std::size_t attention_shared_bytes(std::int64_t head_dim);
+
+// activation.cu
+void gated_activation(ActivationKind kind, Rows gate, Rows up, Rows out, Element element,
+                      cudaStream_t stream);
+void activation(ActivationKind kind, Rows x, Element element, cudaStream_t stream);
+void softcap(float cap, Rows x, Element element, cudaStream_t stream);
+
+// route.cu
+/// expert, weight: [T, k] on the device.
+void route_top_k(Rows logits, std::int64_t k, bool normalise, std::int32_t* expert, float* weight,
+                 Element element, cudaStream_t stream);
+
+}  // namespace mg::cuda
