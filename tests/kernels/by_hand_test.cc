@@ -158,7 +158,8 @@ TEST_P(ByHandTest, EmbeddingLoraAddsTheColumnOfItsToken) {
   EXPECT_THAT(get(out), Floats({9.5, 43}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, ByHandTest, testing::ValuesIn(backend_names()));
+INSTANTIATE_TEST_SUITE_P(Backends, ByHandTest, testing::ValuesIn(backend_names()),
+                         [](const auto& param) { return param.param; });
 
 }  // namespace
 }  // namespace mg
