@@ -10,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/backend.h"
@@ -31,6 +32,12 @@ struct Rows {
   std::int64_t cols = 0;
   std::int64_t stride = 0;
 };
+
+/// Rows [begin, begin + count).
+inline Rows part_of(const Rows& x, std::int64_t begin, std::int64_t count, Element element) {
+  auto* data = static_cast<std::byte*>(x.data) + begin * x.stride * element_bytes(element);
+  return {data, count, x.cols, x.stride};
+}
 
 /// Stored values on the device, in a file's dtype, contiguous and aligned.
 struct Stored {

@@ -10,11 +10,6 @@ namespace {
 // The product with B before it is added: this much of it at a time.
 constexpr std::int64_t kProductElements = std::int64_t{1} << 26;
 
-Rows part_of(const Rows& x, std::int64_t begin, std::int64_t count, Element element) {
-  auto* data = static_cast<std::byte*>(x.data) + begin * x.stride * element_bytes(element);
-  return {data, count, x.cols, x.stride};
-}
-
 }  // namespace
 
 void CudaBackend::add_product(const Rows& x, const TensorView& b, double scale, const Rows& y) {

@@ -18,11 +18,6 @@ std::int64_t rows_at_once(std::int64_t cols) {
   return std::max<std::int64_t>(1, kStagedElements / std::max<std::int64_t>(cols, 1));
 }
 
-Rows part_of(const Rows& x, std::int64_t begin, std::int64_t count, Element element) {
-  auto* data = static_cast<std::byte*>(x.data) + begin * x.stride * element_bytes(element);
-  return {data, count, x.cols, x.stride};
-}
-
 }  // namespace
 
 std::unique_ptr<Buffer> CudaBackend::allocate(std::int64_t elements) {

@@ -12,6 +12,7 @@ const std::vector<FolderRule>& folder_rules() {
       {"kernels/cpu", {"kernels/backend.h", "kernels/contract"}},
       {"kernels/cuda", {"kernels/backend.h", "kernels/contract"}},
       // The list of backends and the operations' benchmarks: above all of them.
+      {"kernels/registry_cuda", {"kernels/"}},
       {"kernels/registry", {"kernels/"}},
       {"kernels/bench", {"kernels/"}},
       {"harness/io", {}},
