@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "kernels/core/error.h"
-#include "suites/sha256.h"
 
 namespace mg {
 namespace {
@@ -129,7 +128,7 @@ std::size_t column_index(const std::vector<std::string>& names, std::string_view
 
 Suite parse_text_suite(std::string_view text, std::string_view name,
                        const std::filesystem::path& path) {
-  Suite suite{.name = std::string(name), .path = path, .digest = text_digest(text), .prompts = {}};
+  Suite suite{.name = std::string(name), .path = path, .digest = suite_digest(text), .prompts = {}};
   text = without_byte_order_mark(text);
   std::string paragraph;
   std::int64_t begin = 1;
@@ -161,7 +160,7 @@ Suite parse_text_suite(std::string_view text, std::string_view name,
 
 Suite parse_csv_suite(std::string_view text, std::string_view name,
                       const std::filesystem::path& path, std::string_view column) {
-  Suite suite{.name = std::string(name), .path = path, .digest = text_digest(text), .prompts = {}};
+  Suite suite{.name = std::string(name), .path = path, .digest = suite_digest(text), .prompts = {}};
   CsvReader reader(without_byte_order_mark(text), path);
   if (reader.at_end()) {
     require_prompts(suite, "a row of names and rows of texts");

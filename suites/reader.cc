@@ -12,7 +12,6 @@
 #include "kernels/core/error.h"
 #include "suites/plain.h"
 #include "suites/schema.h"
-#include "suites/sha256.h"
 
 namespace mg {
 namespace {
@@ -83,7 +82,7 @@ void check_unique_ids(const std::vector<SuitePrompt>& prompts,
 }  // namespace
 
 Suite parse_suite(std::string_view text, std::string_view name, const std::filesystem::path& path) {
-  Suite suite{.name = std::string(name), .path = path, .digest = text_digest(text), .prompts = {}};
+  Suite suite{.name = std::string(name), .path = path, .digest = suite_digest(text), .prompts = {}};
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.substr(0, kByteOrderMark.size()) == kByteOrderMark) {
     text.remove_prefix(kByteOrderMark.size());

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "kernels/core/error.h"
-#include "suites/sha256.h"
 
 namespace mg {
 namespace {
@@ -119,7 +118,7 @@ Suite make_smoke_suite(const ModelLimits& limits, std::uint64_t seed) {
     suite.prompts.push_back(make_prompt(i, limits, ids, seeds.next()));
     scored += suite.prompts.back().tokens() - 1;
   }
-  suite.digest = text_digest(write_suite(suite));
+  suite.digest = suite_digest(write_suite(suite));
   return suite;
 }
 

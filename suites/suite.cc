@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "harness/io/digest.h"
 #include "kernels/core/error.h"
 #include "kernels/core/hash.h"
 
@@ -221,6 +222,10 @@ std::vector<SuitePrompt> all_prompts(std::span<const Suite> suites) {
     }
   }
   return prompts;
+}
+
+std::string suite_digest(std::string_view text) {
+  return "sha256:" + digest_bytes(std::as_bytes(std::span(text)));
 }
 
 std::string write_suite(const Suite& suite) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mg {
@@ -71,6 +72,9 @@ struct Suite {
   /// True where a prompt asks for tokens that only a run of the reference lane can give.
   bool needs_model_sampling() const;
 };
+
+/// Suite::digest of these bytes.
+std::string suite_digest(std::string_view text);
 
 /// What a model takes.
 struct ModelLimits {
