@@ -12,6 +12,7 @@
 #include "harness/audit/measure.h"
 #include "harness/audit/plan.h"
 #include "kernels/core/error.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -20,10 +21,6 @@ namespace {
 // memory.
 constexpr std::int64_t kBatchElements = 1 << 24;
 constexpr std::int64_t kUnitElements = 1 << 17;
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
 
 bool is_target(const AuditItem& item) {
   return item.kind == ItemKind::kTarget || item.kind == ItemKind::kBias;
@@ -126,7 +123,7 @@ class Auditor {
     pool_.for_chunks(static_cast<std::int64_t>(batch.size()), 1,
                      [&](std::int64_t first, std::int64_t last) {
                        for (std::int64_t i = first; i < last; ++i) {
-                         prepare(batch[index(i)]);
+                         prepare(batch[to_index(i)]);
                        }
                      });
     std::vector<Unit> units;
@@ -136,7 +133,7 @@ class Auditor {
     pool_.for_chunks(static_cast<std::int64_t>(units.size()), 1,
                      [&](std::int64_t first, std::int64_t last) {
                        for (std::int64_t i = first; i < last; ++i) {
-                         measure(units[index(i)]);
+                         measure(units[to_index(i)]);
                        }
                      });
     std::size_t next = 0;

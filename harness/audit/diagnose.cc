@@ -11,13 +11,10 @@
 #include "harness/audit/scale_story.h"
 #include "kernels/core/convert.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
 
 // Broken elements are few; beyond this another story is the better one.
 constexpr double kFewShare = 0.01;
@@ -29,9 +26,9 @@ bool is_few(std::int64_t count, std::int64_t elements) {
 }
 
 void read(const TensorView& view, std::int64_t from, std::int64_t n, std::vector<double>& out) {
-  out.resize(index(n));
+  out.resize(to_index(n));
   const auto width = static_cast<std::size_t>(dtype_bits(view.dtype) / 8);
-  widen_to_double(view.dtype, view.data + index(from) * width, n, out.data());
+  widen_to_double(view.dtype, view.data + to_index(from) * width, n, out.data());
 }
 
 /// Rounded to merged's dtype, is the base what is stored?
@@ -87,15 +84,15 @@ GridValues grid_values(const TargetCase& c) {
   std::vector<double> m;
   for (const auto& [begin, end] : sample_rows(*c.views.delta, 16384)) {
     const std::int64_t n = (end - begin) * c.cols();
-    d.resize(index(n));
+    d.resize(to_index(n));
     c.views.delta->compute(begin, end, d.data());
     read(c.views.base, begin * c.cols(), n, w);
     read(c.views.merged, begin * c.cols(), n, m);
     for (std::int64_t i = 0; i < n; ++i) {
-      g.base_used.push_back(m[index(i)] - d[index(i)]);
-      g.merged.push_back(m[index(i)]);
-      g.original.push_back(w[index(i)]);
-      g.noise.push_back(0.51 * ulp_of(m[index(i)], store));
+      g.base_used.push_back(m[to_index(i)] - d[to_index(i)]);
+      g.merged.push_back(m[to_index(i)]);
+      g.original.push_back(w[to_index(i)]);
+      g.noise.push_back(0.51 * ulp_of(m[to_index(i)], store));
     }
   }
   return g;
@@ -245,11 +242,11 @@ bool went_through(const BytesCase& c, DType coarse) {
       base.dtype == coarse) {
     return false;
   }
-  constexpr std::int64_t kChunk = 8192;
+  constexpr std::int64_t kDetourChunk = 8192;
   std::vector<double> w;
   std::vector<double> m;
-  for (std::int64_t at = 0; at < merged.elements(); at += kChunk) {
-    const std::int64_t n = std::min(kChunk, merged.elements() - at);
+  for (std::int64_t at = 0; at < merged.elements(); at += kDetourChunk) {
+    const std::int64_t n = std::min(kDetourChunk, merged.elements() - at);
     read(base, at, n, w);
     read(merged, at, n, m);
     round_in_place(coarse, w.data(), n);

@@ -5,16 +5,13 @@
 
 #include "kernels/core/convert.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
 
-constexpr double kUnit32 = 0x1p-24;
-constexpr std::int64_t kBlockElements = 16384;
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
+constexpr double kHalfUlp32 = 0x1p-24;
+constexpr std::int64_t kFactorBlock = 16384;
 
 /// Sums of squares of one group, and between which the FP32 errors of D may move it.
 struct Squares {
@@ -36,8 +33,8 @@ class Norms {
   std::vector<DoraFactor> run(std::int64_t begin, std::int64_t end) {
     const bool by_row = delta_.dora_by_row();
     first_group_ = by_row ? begin : 0;
-    squares_.assign(index(by_row ? end - begin : delta_.cols()), {});
-    const std::int64_t block = rows_per_block(delta_, kBlockElements);
+    squares_.assign(to_index(by_row ? end - begin : delta_.cols()), {});
+    const std::int64_t block = rows_per_block(delta_, kFactorBlock);
     const std::int64_t last = by_row ? end : delta_.rows();
     for (std::int64_t row = by_row ? begin : 0; row < last; row += block) {
       add_rows(row, std::min(last, row + block));
@@ -52,12 +49,12 @@ class Norms {
  private:
   void add_rows(std::int64_t begin, std::int64_t end) {
     const std::int64_t cols = delta_.cols();
-    const std::size_t n = index((end - begin) * cols);
+    const std::size_t n = to_index((end - begin) * cols);
     std::vector<double> weight(n);
     std::vector<double> product(n);
     std::vector<double> error(n);
-    const std::size_t width = index(dtype_bits(views_.base.dtype) / 8);
-    widen_to_double(views_.base.dtype, views_.base.data + index(begin * cols) * width,
+    const std::size_t width = to_index(dtype_bits(views_.base.dtype) / 8);
+    widen_to_double(views_.base.dtype, views_.base.data + to_index(begin * cols) * width,
                     (end - begin) * cols, weight.data());
     delta_.product(begin, end, product.data(), scale_);
     delta_.product_magnitude(begin, end, error.data(), scale_);
@@ -79,7 +76,7 @@ class Norms {
     for (std::size_t i = 0; i < n; ++i) {
       const auto at = static_cast<std::int64_t>(i);
       const std::int64_t group = delta_.dora_by_row() ? begin + at / cols : at % cols;
-      Squares& squares = squares_[index(group - first_group_)];
+      Squares& squares = squares_[to_index(group - first_group_)];
       const double one = low[i] * low[i];
       const double other = high[i] * high[i];
       squares.nominal += nominal[i] * nominal[i];
@@ -92,7 +89,7 @@ class Norms {
     const double m = delta_.dora_magnitude(group);
     const auto length = static_cast<double>(delta_.dora_by_row() ? delta_.cols() : delta_.rows());
     // n squares and their sum in FP32, halved by the root; root and quotient round once more each.
-    const double error = kUnit32 * (0.5 * (length + 2.0) + 3.0);
+    const double error = kHalfUlp32 * (0.5 * (length + 2.0) + 3.0);
     const auto round = [&](double x) { return recipe_.update ? round_to(*recipe_.update, x) : x; };
     const auto of_norm = [&](double norm) { return round(m / round(norm)); };
     const double value = of_norm(std::sqrt(squares.nominal));

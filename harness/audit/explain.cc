@@ -5,27 +5,24 @@
 
 #include "kernels/core/convert.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
 
-constexpr std::int64_t kBlockElements = 8192;
-constexpr std::int64_t kSampleElements = 49152;
-constexpr std::int64_t kUnitElements = 131072;
-constexpr int kSingleMagnitudes = 64;
+constexpr std::int64_t kFitBlock = 8192;
+constexpr std::int64_t kFitSample = 49152;
+constexpr std::int64_t kFitUnit = 131072;
+constexpr int kFitSingles = 64;
 // A candidate is dropped as soon as a sample block leaves more than this unexplained.
 constexpr double kHopelessShare = 0.02;
 // ... or, before that, as soon as a few rows in two places leave more than this.
 constexpr std::int64_t kGlanceElements = 512;
 constexpr double kGlanceShare = 0.25;
 
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
-
 void widen_rows(const TensorView& view, std::int64_t from, std::vector<double>& out) {
-  const std::size_t width = index(dtype_bits(view.dtype) / 8);
-  widen_to_double(view.dtype, view.data + index(from) * width,
+  const std::size_t width = to_index(dtype_bits(view.dtype) / 8);
+  widen_to_double(view.dtype, view.data + to_index(from) * width,
                   static_cast<std::int64_t>(out.size()), out.data());
 }
 
@@ -49,7 +46,7 @@ class BlockFitter {
     first_ = begin * delta_.cols();
     const std::int64_t n = (end - begin) * delta_.cols();
     for (std::vector<double>* buffer : {&weight_, &merged_, &product_, &expected_}) {
-      buffer->resize(index(n));
+      buffer->resize(to_index(n));
     }
     magnitudes_.clear();
     singles_ = 0;
@@ -61,7 +58,7 @@ class BlockFitter {
     }
     expect(n);
     for (std::int64_t i = 0; i < n; ++i) {
-      const bool differs = !(merged_[index(i)] == expected_[index(i)]);
+      const bool differs = !(merged_[to_index(i)] == expected_[to_index(i)]);
       if (differs || options_.bound_scale) {
         look_at(i, differs);
       }
@@ -79,7 +76,7 @@ class BlockFitter {
     update_weights(recipe_, delta_.scale() * options_.scale, weight_, product_, expected_);
     if (delta_.has_dora()) {
       for (std::int64_t i = 0; i < n; ++i) {
-        expected_[index(i)] *= factor_of(i).value;
+        expected_[to_index(i)] *= factor_of(i).value;
       }
     }
     if (recipe_.sum) {
@@ -93,9 +90,9 @@ class BlockFitter {
 
   void look_at(std::int64_t i, bool differs) {
     out_.differing += differs ? 1 : 0;
-    const double w = weight_[index(i)];
-    const double m = merged_[index(i)];
-    const double d = product_[index(i)];
+    const double w = weight_[to_index(i)];
+    const double m = merged_[to_index(i)];
+    const double d = product_[to_index(i)];
     const DoraFactor factor = delta_.has_dora() ? factor_of(i) : DoraFactor{};
     const bool finite =
         std::isfinite(w) && std::isfinite(m) && std::isfinite(d) && std::isfinite(factor.value);
@@ -105,7 +102,7 @@ class BlockFitter {
     if (differs && !(!allowed.empty() && allowed.low <= d && d <= allowed.high)) {
       ++out_.unexplained;
       if (out_.samples.size() < TargetMeasure::kSamples) {
-        out_.samples.push_back({first_ + i, m, expected_[index(i)]});
+        out_.samples.push_back({first_ + i, m, expected_[to_index(i)]});
       }
     }
     if (options_.bound_scale) {
@@ -130,7 +127,7 @@ class BlockFitter {
   }
 
   double magnitude_of(std::int64_t i) {
-    if (magnitudes_.empty() && ++singles_ <= kSingleMagnitudes) {
+    if (magnitudes_.empty() && ++singles_ <= kFitSingles) {
       const std::int64_t flat = first_ + i;
       return std::fabs(options_.scale) *
              delta_.product_magnitude_at(flat / delta_.cols(), flat % delta_.cols());
@@ -139,7 +136,7 @@ class BlockFitter {
       magnitudes_.resize(product_.size());
       delta_.product_magnitude(begin_, end_, magnitudes_.data(), options_.scale);
     }
-    return magnitudes_[index(i)];
+    return magnitudes_[to_index(i)];
   }
 
   std::int64_t group_of(std::int64_t i) const {
@@ -153,8 +150,8 @@ class BlockFitter {
       return {delta_.dora_magnitude(group) / delta_.dora_norm(group, options_.scale),
               delta_.dora_factor_error(group)};
     }
-    return delta_.dora_by_row() ? row_factors_[index(group - begin_)]
-                                : (*options_.column_factors)[index(group)];
+    return delta_.dora_by_row() ? row_factors_[to_index(group - begin_)]
+                                : (*options_.column_factors)[to_index(group)];
   }
 
   const TargetViews& views_;
@@ -208,7 +205,7 @@ bool is_hopeless(const TargetViews& views, const Recipe& recipe, const FitOption
 RecipeFit fit_sample(const TargetViews& views, const Recipe& recipe) {
   return with_columns(views, recipe, {}, [&](const FitOptions& options) {
     RecipeFit fit;
-    const auto sample = sample_rows(*views.delta, kSampleElements);
+    const auto sample = sample_rows(*views.delta, kFitSample);
     if (is_hopeless(views, recipe, options, sample, fit)) {
       return fit;
     }
@@ -252,7 +249,7 @@ RecipeFit fit_rows(const TargetViews& views, const Recipe& recipe, const FitOpti
   return with_columns(views, recipe, options, [&](const FitOptions& complete) {
     RecipeFit fit;
     BlockFitter fitter(views, recipe, complete, fit);
-    const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
+    const std::int64_t block = rows_per_block(*views.delta, kFitBlock);
     for (std::int64_t row = begin; row < end; row += block) {
       fitter.run(row, std::min(end, row + block));
     }
@@ -262,7 +259,7 @@ RecipeFit fit_rows(const TargetViews& views, const Recipe& recipe, const FitOpti
 
 std::vector<std::pair<std::int64_t, std::int64_t>> sample_rows(const DeltaRows& delta,
                                                                std::int64_t elements) {
-  const std::int64_t block = rows_per_block(delta, kBlockElements);
+  const std::int64_t block = rows_per_block(delta, kFitBlock);
   const std::int64_t blocks = (delta.rows() + block - 1) / block;
   const std::int64_t wanted = std::clamp<std::int64_t>(
       elements / std::max<std::int64_t>(1, block * delta.cols()), 1, blocks);
@@ -276,12 +273,12 @@ std::vector<std::pair<std::int64_t, std::int64_t>> sample_rows(const DeltaRows& 
 
 RecipeFit fit_all(const TargetViews& views, const Recipe& recipe, const FitOptions& options,
                   ThreadPool& pool) {
-  const std::int64_t block = rows_per_block(*views.delta, kUnitElements);
+  const std::int64_t block = rows_per_block(*views.delta, kFitUnit);
   const std::int64_t rows = views.delta->rows();
-  std::vector<RecipeFit> parts(index((rows + block - 1) / block));
+  std::vector<RecipeFit> parts(to_index((rows + block - 1) / block));
   return with_columns(views, recipe, options, [&](const FitOptions& complete) {
     pool.for_chunks(rows, block, [&](std::int64_t begin, std::int64_t end) {
-      parts[index(begin / block)] = fit_rows(views, recipe, complete, begin, end);
+      parts[to_index(begin / block)] = fit_rows(views, recipe, complete, begin, end);
     });
     RecipeFit fit;
     for (const RecipeFit& part : parts) {

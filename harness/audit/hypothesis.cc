@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "kernels/core/convert.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -21,10 +22,6 @@ constexpr double kResidual = 0.15;
 // Stray differences of other recipes: an ulp in under a tenth of the elements (peers.md section 5:
 // 6 %).
 constexpr double kStrayShare = 0.01;
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
 
 Diagnosis error(std::string rule, std::vector<std::string> ids, std::string message,
                 std::string fix) {
@@ -42,35 +39,35 @@ std::vector<double> solve(std::vector<double> g, std::vector<double> h) {
   const auto n = static_cast<std::int64_t>(h.size());
   double trace = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    trace += g[index(i * n + i)];
+    trace += g[to_index(i * n + i)];
   }
   const double ridge = 1e-10 * trace / static_cast<double>(n);
   for (std::int64_t j = 0; j < n; ++j) {
-    double pivot = g[index(j * n + j)] + ridge;
+    double pivot = g[to_index(j * n + j)] + ridge;
     for (std::int64_t k = 0; k < j; ++k) {
-      pivot -= g[index(j * n + k)] * g[index(j * n + k)];
+      pivot -= g[to_index(j * n + k)] * g[to_index(j * n + k)];
     }
     const double root = std::sqrt(std::max(pivot, 1e-300));
-    g[index(j * n + j)] = root;
+    g[to_index(j * n + j)] = root;
     for (std::int64_t i = j + 1; i < n; ++i) {
-      double value = g[index(i * n + j)];
+      double value = g[to_index(i * n + j)];
       for (std::int64_t k = 0; k < j; ++k) {
-        value -= g[index(i * n + k)] * g[index(j * n + k)];
+        value -= g[to_index(i * n + k)] * g[to_index(j * n + k)];
       }
-      g[index(i * n + j)] = value / root;
+      g[to_index(i * n + j)] = value / root;
     }
   }
   for (std::int64_t i = 0; i < n; ++i) {
     for (std::int64_t k = 0; k < i; ++k) {
-      h[index(i)] -= g[index(i * n + k)] * h[index(k)];
+      h[to_index(i)] -= g[to_index(i * n + k)] * h[to_index(k)];
     }
-    h[index(i)] /= g[index(i * n + i)];
+    h[to_index(i)] /= g[to_index(i * n + i)];
   }
   for (std::int64_t i = n; i-- > 0;) {
     for (std::int64_t k = i + 1; k < n; ++k) {
-      h[index(i)] -= g[index(k * n + i)] * h[index(k)];
+      h[to_index(i)] -= g[to_index(k * n + i)] * h[to_index(k)];
     }
-    h[index(i)] /= g[index(i * n + i)];
+    h[to_index(i)] /= g[to_index(i * n + i)];
   }
   return h;
 }
@@ -83,18 +80,18 @@ std::vector<double> rank_coefficients(const TargetCase& c, Hypothesis& h) {
   const std::vector<double> a = h.own_a();
   const std::vector<double> b = h.own_b();
   const auto left = [&](std::int64_t i, std::int64_t k) {
-    return transposed ? a[index(k * c.rows() + i)] : b[index(i * rank + k)];
+    return transposed ? a[to_index(k * c.rows() + i)] : b[to_index(i * rank + k)];
   };
   const auto right = [&](std::int64_t k, std::int64_t j) {
-    return transposed ? b[index(j * rank + k)] : a[index(k * cols + j)];
+    return transposed ? b[to_index(j * rank + k)] : a[to_index(k * cols + j)];
   };
-  std::vector<double> left_gram(index(rank * rank), 0.0);
-  std::vector<double> target(index(rank), 0.0);
-  std::vector<double> weight(index(cols));
-  std::vector<double> merged(index(cols));
+  std::vector<double> left_gram(to_index(rank * rank), 0.0);
+  std::vector<double> target(to_index(rank), 0.0);
+  std::vector<double> weight(to_index(cols));
+  std::vector<double> merged(to_index(cols));
   const auto row_of = [&](const TensorView& view, std::int64_t i, std::vector<double>& out) {
     const auto width = static_cast<std::size_t>(dtype_bits(view.dtype) / 8);
-    widen_to_double(view.dtype, view.data + index(i * cols) * width, cols, out.data());
+    widen_to_double(view.dtype, view.data + to_index(i * cols) * width, cols, out.data());
   };
   for (const auto& [begin, end] : sample_rows(*c.views.delta, 65536)) {
     for (std::int64_t i = begin; i < end; ++i) {
@@ -103,11 +100,11 @@ std::vector<double> rank_coefficients(const TargetCase& c, Hypothesis& h) {
       for (std::int64_t k = 0; k < rank; ++k) {
         double dot = 0;
         for (std::int64_t j = 0; j < cols; ++j) {
-          dot += (merged[index(j)] - weight[index(j)]) * right(k, j);
+          dot += (merged[to_index(j)] - weight[to_index(j)]) * right(k, j);
         }
-        target[index(k)] += dot * left(i, k) * h.module().scale;
+        target[to_index(k)] += dot * left(i, k) * h.module().scale;
         for (std::int64_t l = 0; l < rank; ++l) {
-          left_gram[index(k * rank + l)] += left(i, k) * left(i, l);
+          left_gram[to_index(k * rank + l)] += left(i, k) * left(i, l);
         }
       }
     }
@@ -119,7 +116,7 @@ std::vector<double> rank_coefficients(const TargetCase& c, Hypothesis& h) {
       for (std::int64_t j = 0; j < cols; ++j) {
         dot += right(k, j) * right(l, j);
       }
-      left_gram[index(k * rank + l)] *= dot * square;
+      left_gram[to_index(k * rank + l)] *= dot * square;
     }
   }
   return solve(std::move(left_gram), std::move(target));
@@ -200,20 +197,20 @@ double alignment(const TargetCase& c, const DeltaRows& other) {
   for (const auto& [begin, end] : sample_rows(*c.views.delta, 4096)) {
     const std::int64_t n = (end - begin) * c.cols();
     for (std::vector<double>* buffer : {&d, &w, &m}) {
-      buffer->resize(index(n));
+      buffer->resize(to_index(n));
     }
     other.compute(begin, end, d.data());
     const auto read = [&](const TensorView& view, std::vector<double>& out) {
       const auto width = static_cast<std::size_t>(dtype_bits(view.dtype) / 8);
-      widen_to_double(view.dtype, view.data + index(begin * c.cols()) * width, n, out.data());
+      widen_to_double(view.dtype, view.data + to_index(begin * c.cols()) * width, n, out.data());
     };
     read(c.views.base, w);
     read(c.views.merged, m);
     for (std::int64_t i = 0; i < n; ++i) {
-      const double moved = m[index(i)] - w[index(i)];
-      dot += moved * d[index(i)];
+      const double moved = m[to_index(i)] - w[to_index(i)];
+      dot += moved * d[to_index(i)];
       move += moved * moved;
-      delta += d[index(i)] * d[index(i)];
+      delta += d[to_index(i)] * d[to_index(i)];
     }
   }
   return move > 0.0 && delta > 0.0 ? dot / std::sqrt(move * delta) : 0.0;
@@ -222,20 +219,20 @@ double alignment(const TargetCase& c, const DeltaRows& other) {
 /// |x - y| / |x| on sample elements of two tensors of one shape.
 double distance(const TensorView& x, const TensorView& y) {
   const std::int64_t n = std::min<std::int64_t>(x.elements(), 4096);
-  std::vector<double> a(index(n));
-  std::vector<double> b(index(n));
+  std::vector<double> a(to_index(n));
+  std::vector<double> b(to_index(n));
   const auto read = [n](const TensorView& view, std::vector<double>& out) {
     const auto width = static_cast<std::size_t>(dtype_bits(view.dtype) / 8);
     const std::int64_t from = (view.elements() - n) / 2;
-    widen_to_double(view.dtype, view.data + index(from) * width, n, out.data());
+    widen_to_double(view.dtype, view.data + to_index(from) * width, n, out.data());
   };
   read(x, a);
   read(y, b);
   double difference = 0;
   double size = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    difference += (a[index(i)] - b[index(i)]) * (a[index(i)] - b[index(i)]);
-    size += a[index(i)] * a[index(i)];
+    difference += (a[to_index(i)] - b[to_index(i)]) * (a[to_index(i)] - b[to_index(i)]);
+    size += a[to_index(i)] * a[to_index(i)];
   }
   return size > 0.0 ? std::sqrt(difference / size) : 1.0;
 }
@@ -250,7 +247,7 @@ Hypothesis::Hypothesis(const AttachedDelta& attached)
 
 std::vector<double>& Hypothesis::own(TensorView& view, std::vector<double>& values) {
   if (values.empty()) {
-    values.resize(index(view.elements()));
+    values.resize(to_index(view.elements()));
     widen_to_double(view.dtype, view.data, view.elements(), values.data());
     view.dtype = DType::kF64;
     view.data = reinterpret_cast<const std::byte*>(values.data());
@@ -313,12 +310,12 @@ std::optional<Diagnosis> partial_rank_story(const TargetCase& c) {
   std::vector<std::int64_t> missing;
   const std::int64_t in = h.module().a.elements() / rank;
   for (std::int64_t k = 0; k < rank; ++k) {
-    if (coefficients[index(k)] < 0.5) {
+    if (coefficients[to_index(k)] < 0.5) {
       missing.push_back(k);
       std::fill_n(h.own_a().begin() + k * in, in, 0.0);
     }
   }
-  if (missing.empty() || missing.size() == index(rank) ||
+  if (missing.empty() || missing.size() == to_index(rank) ||
       !fit_hypothesis(h, c.views.merged).matches()) {
     return std::nullopt;
   }
@@ -373,7 +370,7 @@ std::optional<Diagnosis> experts_story(const TargetCase& c) {
   for (std::int64_t i = 0; i < h.module().b.dim(0); ++i) {
     for (std::int64_t e = 0; e < experts; ++e) {
       for (std::int64_t k = 0; k < rank; ++k) {
-        h.own_b()[index(i * line + k * experts + e)] = before[index(i * line + e * rank + k)];
+        h.own_b()[to_index(i * line + k * experts + e)] = before[to_index(i * line + e * rank + k)];
       }
     }
   }

@@ -7,6 +7,7 @@
 #include "harness/audit/measure_kernel.h"
 #include "kernels/core/convert.h"
 #include "kernels/core/error.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -15,10 +16,6 @@ constexpr std::int64_t kBlockElements = 16384;
 // Magnitudes are computed one by one for the first elements of a block that need them, then for the
 // whole block.
 constexpr int kSingleMagnitudes = 64;
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Measures one block of rows; D is computed once, W and M are widened a chunk at a time.
 class BlockMeasurer {
@@ -37,7 +34,7 @@ class BlockMeasurer {
     begin_row_ = begin;
     end_row_ = end;
     const std::int64_t n = (end - begin) * delta_.cols();
-    d_.resize(index((n + 3) / 4 * 4));
+    d_.resize(to_index((n + 3) / 4 * 4));
     std::fill(d_.begin() + n, d_.end(), 0.0);
     magnitudes_.clear();
     singles_ = 0;
@@ -76,12 +73,12 @@ class BlockMeasurer {
   }
 
   static void widen(const TensorView& view, std::int64_t from, std::int64_t n, double* out) {
-    const std::size_t width = index(dtype_bits(view.dtype) / 8);
-    widen_to_double(view.dtype, view.data + index(from) * width, n, out);
+    const std::size_t width = to_index(dtype_bits(view.dtype) / 8);
+    widen_to_double(view.dtype, view.data + to_index(from) * width, n, out);
   }
 
   void look_at_non_finite(std::int64_t i, double w, double m) {
-    const double d = d_[index(i)];
+    const double d = d_[to_index(i)];
     const double p = round_to_grid(w + d, store_);
     if (std::isfinite(w) && std::isfinite(d) && std::isfinite(m) && std::isfinite(p)) {
       measure_element(w, m, d, store_, sums_);
@@ -100,7 +97,7 @@ class BlockMeasurer {
   }
 
   void look_at(std::int64_t i, double w, double m) {
-    const double d = d_[index(i)];
+    const double d = d_[to_index(i)];
     const double p = round_to_grid(w + d, store_);
     const double error = m - p;
     if (error == 0.0 && !may_tighten(w, m, d)) {
@@ -161,7 +158,7 @@ class BlockMeasurer {
       magnitudes_.resize(d_.size());
       delta_.product_magnitude(begin_row_, end_row_, magnitudes_.data());
     }
-    return magnitudes_[index(i)];
+    return magnitudes_[to_index(i)];
   }
 
   void count_ulp(double error, double p, double d) {

@@ -15,6 +15,7 @@
 #include "kernels/core/convert.h"
 #include "kernels/core/error.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -23,12 +24,8 @@ namespace {
 constexpr std::int64_t kSlabElements = 1 << 22;
 constexpr std::int64_t kTaskElements = 1 << 16;
 
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
-}
-
 std::size_t bytes_of(DType dtype, std::int64_t elements) {
-  return index(elements * dtype_bits(dtype) / 8);
+  return to_index(elements * dtype_bits(dtype) / 8);
 }
 
 /// Magnitudes from here on round to infinity.
@@ -60,11 +57,11 @@ class TensorMerger {
 
   void run(std::int64_t begin, std::int64_t end, std::byte* out) const {
     const std::int64_t n = (end - begin) * cols_;
-    std::vector<double> values(index(n));
+    std::vector<double> values(to_index(n));
     widen_to_double(tensor_.start.dtype,
                     tensor_.start.data + bytes_of(tensor_.start.dtype, begin * cols_), n,
                     values.data());
-    std::vector<double> d(delta_.empty() ? 0 : index(n));
+    std::vector<double> d(delta_.empty() ? 0 : to_index(n));
     for (const DeltaRows& delta : delta_) {
       delta.compute(begin, end, d.data());
       for (std::size_t i = 0; i < values.size(); ++i) {
@@ -113,7 +110,7 @@ class TensorMerger {
 
   void replace_rows(std::int64_t begin, std::int64_t end, std::byte* out) const {
     const TensorView& value = tensor_.rows->value;
-    std::vector<double> row(index(cols_));
+    std::vector<double> row(to_index(cols_));
     for (std::size_t i = 0; i < tensor_.rows->rows.size(); ++i) {
       const std::int64_t at = tensor_.rows->rows[i];
       if (at >= begin && at < end) {

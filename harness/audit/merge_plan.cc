@@ -80,10 +80,10 @@ bool is_table(const std::string& canon) {
   return canon.ends_with("embed_tokens.weight") || canon.ends_with("wte.weight");
 }
 
-class Planner {
+class MergePlanner {
  public:
-  Planner(const Checkpoint& base, const Adapter& adapter, const AttachedAdapter& attached,
-          std::optional<DType> dtype)
+  MergePlanner(const Checkpoint& base, const Adapter& adapter, const AttachedAdapter& attached,
+               std::optional<DType> dtype)
       : base_(base),
         adapter_(adapter),
         attached_(attached),
@@ -203,7 +203,7 @@ class Planner {
 MergePlan plan_merge(const Checkpoint& base, const Adapter& adapter,
                      const AttachedAdapter& attached, std::optional<DType> dtype) {
   check_inputs(base, adapter, attached);
-  return Planner(base, adapter, attached, dtype).run();
+  return MergePlanner(base, adapter, attached, dtype).run();
 }
 
 }  // namespace mg

@@ -73,9 +73,9 @@ bool is_transpose(const TensorView& x, const TensorView& y) {
   return true;
 }
 
-class Planner {
+class AuditPlanner {
  public:
-  Planner(const Checkpoint& base, const Checkpoint& merged, const AttachedAdapter& attached)
+  AuditPlanner(const Checkpoint& base, const Checkpoint& merged, const AttachedAdapter& attached)
       : base_(base), merged_(merged), attached_(attached) {
     for (const StoredTensor& tensor : merged.tensors()) {
       by_canon_[canonical_name(tensor.name)].push_back(&tensor);
@@ -368,7 +368,7 @@ AuditPlan make_plan(const Checkpoint& base, const Checkpoint& merged,
                     const AttachedAdapter& attached) {
   refuse_quantised(base, "base");
   refuse_quantised(merged, "merged checkpoint");
-  return Planner(base, merged, attached).run();
+  return AuditPlanner(base, merged, attached).run();
 }
 
 }  // namespace mg

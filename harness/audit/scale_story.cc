@@ -12,7 +12,7 @@ namespace mg {
 namespace {
 
 // Enough elements to pin the scale, few enough to look at one by one.
-constexpr std::int64_t kSampleElements = 32768;
+constexpr std::int64_t kScaleSample = 32768;
 
 struct Found {
   double low = 0;
@@ -25,7 +25,7 @@ std::optional<Found> scale_under(const TargetCase& c, const Recipe& recipe) {
   const DeltaRows delta(*c.item.delta, recipe.adapter);
   const TargetViews views{c.views.base, c.views.merged, &delta};
   RecipeFit fit;
-  for (const auto& [begin, end] : sample_rows(delta, kSampleElements)) {
+  for (const auto& [begin, end] : sample_rows(delta, kScaleSample)) {
     fit.add(fit_rows(views, recipe, {.bound_scale = true}, begin, end));
     if (!(fit.scale_low <= fit.scale_high)) {
       return std::nullopt;
@@ -46,7 +46,7 @@ std::optional<Found> scale_with_dora(const TargetCase& c) {
       recipes_for(c.views.base.dtype, c.adapter_dtype, c.views.merged.dtype);
   for (const NamedScale& named : named_scales(c.config, *c.item.delta->module)) {
     RecipeFit fit;
-    for (const auto& [begin, end] : sample_rows(*c.views.delta, kSampleElements)) {
+    for (const auto& [begin, end] : sample_rows(*c.views.delta, kScaleSample)) {
       fit.add(fit_rows(c.views, recipes.front(), {.scale = named.k}, begin, end));
     }
     if (fit.explains()) {
@@ -99,7 +99,7 @@ Nearness nearness(const TargetCase& c, double k) {
     widen_to_double(view.dtype, view.data + static_cast<std::size_t>(from) * width,
                     static_cast<std::int64_t>(out.size()), out.data());
   };
-  for (const auto& [begin, end] : sample_rows(*c.views.delta, kSampleElements)) {
+  for (const auto& [begin, end] : sample_rows(*c.views.delta, kScaleSample)) {
     for (std::vector<double>* buffer : {&d, &w, &m}) {
       buffer->resize(static_cast<std::size_t>((end - begin) * c.cols()));
     }

@@ -15,12 +15,12 @@
 namespace mg {
 namespace {
 
-struct Flags {
+struct ReportFlags {
   std::string report;
   std::map<std::string, std::string, std::less<>> outputs;  // by the format's name
 };
 
-void require_one_standard_output(const Flags& flags) {
+void require_one_standard_output(const ReportFlags& flags) {
   int wanted = 0;
   for (const auto& [name, file] : flags.outputs) {
     wanted += file == "-" ? 1 : 0;
@@ -36,7 +36,7 @@ void require_one_standard_output(const Flags& flags) {
   }
 }
 
-void run(const Flags& flags, const CommandContext& context) {
+void run(const ReportFlags& flags, const CommandContext& context) {
   require_one_standard_output(flags);
   const std::string json = read_report_text(flags.report);
   const Report report = read_report_json(json, flags.report);
@@ -64,7 +64,7 @@ void run(const Flags& flags, const CommandContext& context) {
 }  // namespace
 
 void add_report_command(CLI::App& app, CommandContext& context) {
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<ReportFlags>();
   CLI::App* command = app.add_subcommand(
       "report", "Show a report.json again: on the terminal, as a page, for a CI system");
   command->add_option("REPORT.json", flags->report, "what `mergegauge check` wrote")->required();

@@ -10,14 +10,14 @@
 namespace mg {
 namespace {
 
-struct Flags {
+struct TrendFlags {
   std::string history;
   std::string html;
   std::string key;
   std::int64_t runs = 30;
 };
 
-void run(const Flags& flags) {
+void run(const TrendFlags& flags) {
   const Trend trend = read_trend(History::open(flags.history, false), flags.key, flags.runs);
   if (flags.html == "-") {
     fmt::print("{}", render_trend_html(trend));
@@ -32,7 +32,7 @@ void run(const Flags& flags) {
 }  // namespace
 
 void add_trend_command(CLI::App& app, CommandContext& /*context*/) {
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<TrendFlags>();
   CLI::App* command =
       app.add_subcommand("trend",
                          "Show the last comparable runs of a history, and where a gate "

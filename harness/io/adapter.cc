@@ -19,11 +19,6 @@ namespace {
 constexpr std::string_view kConfig = "adapter_config.json";
 constexpr std::string_view kWeights = "adapter_model.safetensors";
 
-bool present(const std::vector<FolderEntry>& entries, std::string_view name) {
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const FolderEntry& entry) { return entry.name == name; });
-}
-
 [[noreturn]] void fail(std::string code, std::string what, const std::filesystem::path& folder,
                        std::string_view expected, std::string actual, std::string hint) {
   throw Error({.code = "adapter." + std::move(code),
@@ -52,7 +47,7 @@ std::string subfolder_with_config(const std::filesystem::path& folder,
     fail("subfolder", "the adapter lies one folder down", folder, kConfig, below,
          fmt::format("give that folder: --adapter {}", below));
   }
-  if (present(entries, "config.json")) {
+  if (has_entry(entries, "config.json")) {
     fail("is-model", "this is a model, not an adapter", folder, kConfig, "config.json",
          "give it as --base or --merged");
   }
@@ -124,7 +119,7 @@ std::string pickle_command(const std::filesystem::path& folder, const std::strin
 
 Adapter Adapter::open(const std::filesystem::path& folder, const AdapterOptions& options) {
   const std::vector<FolderEntry> entries = list_folder(folder, "an adapter folder");
-  if (!present(entries, kConfig)) {
+  if (!has_entry(entries, kConfig)) {
     fail_no_config(folder, entries);
   }
   Adapter adapter;
@@ -132,7 +127,7 @@ Adapter Adapter::open(const std::filesystem::path& folder, const AdapterOptions&
   const std::filesystem::path config_path = folder / kConfig;
   adapter.config_ = parse_adapter_config(
       parse_ordered_json(read_text(config_path), config_path.string()), config_path.string());
-  if (!present(entries, kWeights)) {
+  if (!has_entry(entries, kWeights)) {
     fail_no_weights(folder, entries);
   }
   adapter.file_ = std::make_shared<const SafetensorsFile>(SafetensorsFile::open(folder / kWeights));

@@ -8,11 +8,6 @@
 namespace mg {
 namespace {
 
-bool ends_with_component(std::string_view module, std::string_view name) {
-  return module == name || (module.size() > name.size() && module.ends_with(name) &&
-                            module[module.size() - name.size() - 1] == '.');
-}
-
 bool in_list(const std::vector<std::string>& names, std::string_view module) {
   return std::any_of(names.begin(), names.end(),
                      [&](const std::string& name) { return ends_with_component(module, name); });
@@ -31,6 +26,11 @@ std::string where(const AdapterConfig& config, std::string_view key) {
 }
 
 }  // namespace
+
+bool ends_with_component(std::string_view module, std::string_view name) {
+  return module == name || (module.size() > name.size() && module.ends_with(name) &&
+                            module[module.size() - name.size() - 1] == '.');
+}
 
 ModuleMatcher::ModuleMatcher(const AdapterConfig& config) : config_(&config) {
   for (const auto& [key, rank] : config.rank_pattern) {

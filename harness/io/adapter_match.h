@@ -14,6 +14,9 @@
 
 namespace mg {
 
+/// Whether `name` is `module` or its last components: "q_proj" of "layers.0.self_attn.q_proj".
+bool ends_with_component(std::string_view module, std::string_view name);
+
 class ModuleMatcher {
  public:
   /// Throws Error "regex.syntax" naming the config's key.  `config` must outlive this.

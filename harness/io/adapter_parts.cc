@@ -36,11 +36,6 @@ struct PairKey {
   auto operator<=>(const PairKey&) const = default;
 };
 
-bool ends_with_component(std::string_view path, std::string_view name) {
-  return path == name || (path.size() > name.size() && path.ends_with(name) &&
-                          path[path.size() - name.size() - 1] == '.');
-}
-
 // Parameters of fused experts in the order in which the library's modules register, and PEFT
 // therefore wraps, them. Others keep the alphabet's order, which PEFT itself sorts the targets by.
 int registration_order(std::string_view parameter) {

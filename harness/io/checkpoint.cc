@@ -26,18 +26,13 @@ struct Checkpoint::State {  // NOLINT(bugprone-exception-escape)
 
 namespace {
 
-bool present(const std::vector<FolderEntry>& entries, std::string_view name) {
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const FolderEntry& entry) { return entry.name == name; });
-}
-
 nlohmann::json open_config(const std::filesystem::path& folder,
                            const std::vector<FolderEntry>& entries, const OpenOptions& options) {
-  if (!present(entries, "config.json")) {
+  if (!has_entry(entries, "config.json")) {
     if (!options.require_config) {
       return nullptr;
     }
-    const bool adapter = present(entries, "adapter_config.json");
+    const bool adapter = has_entry(entries, "adapter_config.json");
     throw Error(
         {.code = adapter ? "checkpoint.is-adapter" : "checkpoint.no-config",
          .what = adapter ? "this is an adapter, not a model" : "the folder has no config.json",
@@ -62,8 +57,8 @@ nlohmann::json open_config(const std::filesystem::path& folder,
 // transformers reads model.safetensors where there is one, vLLM reads what the index names.
 void refuse_two_sets(const std::filesystem::path& folder, const std::vector<FolderEntry>& entries,
                      const std::vector<std::string>& indexed) {
-  constexpr std::string_view kSingle = "model.safetensors";
-  if (!present(entries, kSingle) || (indexed.size() == 1 && indexed.front() == kSingle)) {
+  if (!has_entry(entries, kWeightsFile) ||
+      (indexed.size() == 1 && indexed.front() == kWeightsFile)) {
     return;
   }
   throw Error(

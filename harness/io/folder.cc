@@ -142,6 +142,11 @@ FolderEntry describe(const fs::directory_entry& entry) {
 
 }  // namespace
 
+bool has_entry(const std::vector<FolderEntry>& entries, std::string_view name) {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const FolderEntry& entry) { return entry.name == name; });
+}
+
 FileKind file_kind(std::string_view name) {
   if (ends_with(name, ".safetensors.index.json")) {
     return FileKind::kShardIndex;

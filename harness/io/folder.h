@@ -28,6 +28,10 @@ enum class FileKind {
   kOther,
 };
 
+/// Where transformers keeps the weights: one file, or shards and their index.
+inline constexpr std::string_view kWeightsFile = "model.safetensors";
+inline constexpr std::string_view kWeightsIndex = "model.safetensors.index.json";
+
 struct FolderEntry {
   std::string name;
   FileKind kind = FileKind::kOther;
@@ -36,6 +40,8 @@ struct FolderEntry {
   bool dangling = false;    // a link whose target does not exist
   std::uint64_t bytes = 0;  // of the target, where it is a link
 };
+
+bool has_entry(const std::vector<FolderEntry>& entries, std::string_view name);
 
 /// The kind of file that a name stands for.
 FileKind file_kind(std::string_view name);

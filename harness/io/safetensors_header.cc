@@ -21,9 +21,7 @@
 namespace mg {
 namespace {
 
-using Json = nlohmann::json;
-
-constexpr std::size_t kMaxDepth = 127;  // serde_json gives up at 128 open values
+constexpr std::size_t kMaxJsonDepth = 127;  // serde_json gives up at 128 open values
 
 // A value without its nesting; `text` is set for strings only.
 struct Token {
@@ -58,7 +56,7 @@ std::string describe(const Token& token) {
 enum class Place { kHeader, kMetadata, kRecord, kRecordList, kDtype, kShape, kOffsets, kIgnored };
 enum class Field { kDtype, kShape, kOffsets, kUnknown };
 
-class HeaderReader final : public nlohmann::json_sax<Json> {
+class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(std::string_view file) : file_(file) {}
 
@@ -79,7 +77,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   bool string(std::string& text) override {
     return value({.kind = Token::Kind::kString, .text = &text});
   }
-  bool binary(Json::binary_t& /*value*/) override { return false; }  // not in text
+  bool binary(nlohmann::json::binary_t& /*value*/) override { return false; }  // not in text
 
   bool start_object(std::size_t /*size*/) override { return value({.kind = Token::Kind::kObject}); }
   bool start_array(std::size_t /*size*/) override { return value({.kind = Token::Kind::kArray}); }
@@ -152,9 +150,9 @@ bool HeaderReader::parse_error(std::size_t offset, const std::string& /*token*/,
 }
 
 void HeaderReader::open(Place place) {
-  if (open_.size() >= kMaxDepth) {
+  if (open_.size() >= kMaxJsonDepth) {
     fail("header-structure", "the header is nested too deeply",
-         fmt::format("at most {} levels", kMaxDepth), {}, {});
+         fmt::format("at most {} levels", kMaxJsonDepth), {}, {});
   }
   open_.push_back(place);
 }
@@ -416,7 +414,7 @@ SafetensorsHeader parse_header_json(std::string_view text, std::string_view file
                  .hint = "the file is damaged or no safetensors file: fetch or export it again"});
   }
   HeaderReader reader(file);
-  const bool parsed = Json::sax_parse(text, &reader);
+  const bool parsed = nlohmann::json::sax_parse(text, &reader);
   MG_CHECK(parsed, "every refusal of the header throws");
   SafetensorsHeader header = reader.take();
   refuse_duplicates(header, file);

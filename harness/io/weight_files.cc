@@ -12,9 +12,6 @@
 namespace mg {
 namespace {
 
-constexpr std::string_view kSingle = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
-
 std::vector<std::string> names_of(const std::vector<FolderEntry>& entries, FileKind kind) {
   std::vector<std::string> names;
   for (const FolderEntry& entry : entries) {
@@ -23,11 +20,6 @@ std::vector<std::string> names_of(const std::vector<FolderEntry>& entries, FileK
     }
   }
   return names;
-}
-
-bool has(const std::vector<FolderEntry>& entries, std::string_view name) {
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const FolderEntry& entry) { return entry.name == name; });
 }
 
 [[noreturn]] void fail(std::string code, std::string what, const std::filesystem::path& folder,
@@ -79,7 +71,7 @@ std::optional<std::pair<int, int>> shard_number(const std::string& name) {
           : fmt::format("shard {} of {} is missing too: download or export the model again",
                         fmt::join(missing, ", "), total);
   fail("no-index", "the weights are in shards and their index is missing", folder,
-       fmt::format("{} without {}", fmt::join(shards, ", "), kIndex), hint);
+       fmt::format("{} without {}", fmt::join(shards, ", "), kWeightsIndex), hint);
 }
 
 [[noreturn]] void fail_other_safetensors(const std::filesystem::path& folder,
@@ -90,7 +82,7 @@ std::optional<std::pair<int, int>> shard_number(const std::string& name) {
   }
   const std::string hint = names.size() == 1
                                ? fmt::format("if it is the whole model: mv {0}/{1} {0}/{2}",
-                                             folder.string(), names.front(), kSingle)
+                                             folder.string(), names.front(), kWeightsFile)
                                : "loaders would not know which to read: export the model again";
   fail("other-name", "the safetensors files here have names that loaders do not look for", folder,
        fmt::format("{}", fmt::join(names, ", ")), hint);
@@ -99,7 +91,7 @@ std::optional<std::pair<int, int>> shard_number(const std::string& name) {
 [[noreturn]] void fail_no_safetensors(const std::filesystem::path& folder,
                                       const std::vector<FolderEntry>& entries) {
   const std::string name = folder.string();
-  if (has(entries, "adapter_config.json")) {
+  if (has_entry(entries, "adapter_config.json")) {
     fail("is-adapter", "this is an adapter, not a model", folder, "adapter_config.json",
          "give it as --adapter, and the model it was trained on as --base");
   }
@@ -138,15 +130,15 @@ std::optional<std::pair<int, int>> shard_number(const std::string& name) {
 
 WeightFiles find_weight_files(const std::filesystem::path& folder,
                               const std::vector<FolderEntry>& entries) {
-  const bool single = has(entries, kSingle);
-  const bool index = has(entries, kIndex);
+  const bool single = has_entry(entries, kWeightsFile);
+  const bool index = has_entry(entries, kWeightsIndex);
   if (index) {
     // With both, transformers reads the single file and vLLM the index; Checkpoint::open lets it
     // pass when the index names that very file.
-    return {.index = std::string(kIndex), .files = {}};
+    return {.index = std::string(kWeightsIndex), .files = {}};
   }
   if (single) {
-    return {.index = {}, .files = {std::string(kSingle)}};
+    return {.index = {}, .files = {std::string(kWeightsFile)}};
   }
   const std::vector<std::string> others = names_of(entries, FileKind::kSafetensors);
   if (!others.empty()) {

@@ -13,9 +13,6 @@
 namespace mg::lint {
 namespace {
 
-constexpr std::string_view kSingle = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
-
 // Where the text model's keys stand in a multimodal config, outermost first.
 constexpr auto kTextParts = std::to_array<std::string_view>(
     {"text_config", "llm_config", "language_config", "thinker_config"});
@@ -34,7 +31,7 @@ void walk(const nlohmann::json& object, const std::vector<std::string>& path,
 
 void read_index(ModelFolder& folder) {
   for (const ScannedJson& json : folder.scan.jsons) {
-    if (json.name != kIndex) {
+    if (json.name != kWeightsIndex) {
       continue;
     }
     if (!json.value) {
@@ -52,8 +49,8 @@ void read_index(ModelFolder& folder) {
 void choose_weight_files(ModelFolder& folder) {
   if (folder.index) {
     folder.weight_files = folder.index->files();
-  } else if (folder.has_file(kSingle)) {
-    folder.weight_files = {std::string(kSingle)};
+  } else if (folder.has_file(kWeightsFile)) {
+    folder.weight_files = {std::string(kWeightsFile)};
   } else {
     // Shards whose index is missing or useless: what they hold is known all the same.
     for (const ScannedShard& shard : folder.scan.shards) {

@@ -23,8 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndex = "model.safetensors.index.json";
-
 /// A file directly in the folder; anything else never came from a rule of ours.
 bool is_plain_name(const std::string& file) {
   return !file.empty() && file != "." && file != ".." && file.find('/') == std::string::npos;
@@ -60,7 +58,8 @@ std::map<std::string, std::string> new_texts(const Context& context,
   for (const Edit& edit : edits) {
     // An index that goes with renamed tensors is written with them.
     if (edit.kind == Edit::Kind::kWriteIndex && !weights) {
-      texts[kIndex] = index_text(context.merged.tensors, context.merged.json(kIndex));
+      texts[std::string(kWeightsIndex)] =
+          index_text(context.merged.tensors, context.merged.json(kWeightsIndex));
     }
   }
   for (const Edit& edit : edits) {

@@ -19,9 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingle = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
-
 struct Piece {
   std::string name;  // in the new file
   TensorView view;
@@ -184,8 +181,8 @@ void switch_by_index(const Context& context, std::vector<NewFile>& files) {
   for (const auto& [old, name] : new_names) {
     fs::rename(folder / (name + ".new"), folder / name);
   }
-  replace_text(folder / kIndex,
-               index_text(tensors_after(context, files, new_names), context.merged.json(kIndex)));
+  replace_text(folder / kWeightsIndex, index_text(tensors_after(context, files, new_names),
+                                                  context.merged.json(kWeightsIndex)));
   for (const auto& [old, name] : new_names) {
     fs::rename(folder / old, folder / (old + ".bak"));
   }
@@ -230,15 +227,15 @@ void edit_weights(const Context& context, const std::vector<Edit>& edits) {
   std::vector<NewFile> files = new_files(context, edits);
   const bool renamed =
       std::any_of(files.begin(), files.end(), [](const NewFile& file) { return file.renamed; });
-  const bool single =
-      context.merged.weight_files.size() == 1 && context.merged.weight_files.front() == kSingle;
+  const bool single = context.merged.weight_files.size() == 1 &&
+                      context.merged.weight_files.front() == kWeightsFile;
   if (renamed && !single) {
     switch_by_index(context, files);
     return;
   }
   if (renamed && context.merged.index) {
     // One file needs no index, and without it one rename switches.
-    move_to(folder / kIndex, kMovedFolder);
+    move_to(folder / kWeightsIndex, kMovedFolder);
   }
   for (NewFile& file : files) {
     replace_weights(folder, file);

@@ -6,6 +6,7 @@
 #include "kernels/core/convert.h"
 #include "kernels/core/error.h"
 #include "kernels/core/rounding.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -14,10 +15,6 @@ constexpr std::int64_t kBlockElements = 16384;
 
 std::int64_t row_length(const TensorView& view) {
   return view.dim(0) == 0 ? 0 : view.elements() / view.dim(0);
-}
-
-std::size_t index(std::int64_t i) {
-  return static_cast<std::size_t>(i);
 }
 
 }  // namespace
@@ -74,8 +71,8 @@ void DeltaRows::read_layout(const AttachedDelta& attached) {
 
 void DeltaRows::read(const TensorView& view, std::int64_t offset, std::int64_t n,
                      double* out) const {
-  const std::size_t bytes = index(dtype_bits(view.dtype) / 8);
-  widen_to_double(view.dtype, view.data + index(offset) * bytes, n, out);
+  const std::size_t bytes = to_index(dtype_bits(view.dtype) / 8);
+  widen_to_double(view.dtype, view.data + to_index(offset) * bytes, n, out);
   if (cast_) {
     for (std::int64_t i = 0; i < n; ++i) {
       out[i] = round_to(*cast_, out[i]);
@@ -88,17 +85,17 @@ std::vector<double> DeltaRows::left_rows(std::int64_t begin, std::int64_t end) c
   const std::int64_t expert = begin / expert_rows_;
   const std::int64_t first = begin - expert * expert_rows_;
   const std::int64_t count = end - begin;
-  std::vector<double> left(index(count * rank_));
+  std::vector<double> left(to_index(count * rank_));
   if (a_.empty()) {  // a bias: one column
     read(b_, first, count, left.data());
     return left;
   }
   if (transposed_) {
-    std::vector<double> line(index(count));
+    std::vector<double> line(to_index(count));
     for (std::int64_t k = 0; k < rank_; ++k) {
       read(a_, (expert * rank_ + k) * expert_rows_ + first, count, line.data());
       for (std::int64_t i = 0; i < count; ++i) {
-        left[index(i * rank_ + k)] = line[index(i)];
+        left[to_index(i * rank_ + k)] = line[to_index(i)];
       }
     }
     return left;
@@ -108,11 +105,11 @@ std::vector<double> DeltaRows::left_rows(std::int64_t begin, std::int64_t end) c
     return left;
   }
   const std::int64_t stacked = rank_ * experts_;
-  std::vector<double> line(index(stacked));
+  std::vector<double> line(to_index(stacked));
   for (std::int64_t i = 0; i < count; ++i) {
     read(b_, (first + i) * stacked, stacked, line.data());
     for (std::int64_t k = 0; k < rank_; ++k) {
-      left[index(i * rank_ + k)] = line[index(k * experts_ + expert)];
+      left[to_index(i * rank_ + k)] = line[to_index(k * experts_ + expert)];
     }
   }
   return left;
@@ -122,20 +119,20 @@ PackedRight DeltaRows::right_factor(std::int64_t expert) const {
   PackedRight right(rank_, cols_);
   if (transposed_) {
     const std::int64_t stacked = rank_ * experts_;
-    std::vector<double> line(index(stacked));
+    std::vector<double> line(to_index(stacked));
     for (std::int64_t j = 0; j < cols_; ++j) {
       read(b_, j * stacked, stacked, line.data());
       for (std::int64_t k = 0; k < rank_; ++k) {
-        right.set(k, j, line[index(k * experts_ + expert)]);
+        right.set(k, j, line[to_index(k * experts_ + expert)]);
       }
     }
     return right;
   }
-  std::vector<double> line(index(cols_));
+  std::vector<double> line(to_index(cols_));
   for (std::int64_t k = 0; k < rank_; ++k) {
     read(a_, (expert * rank_ + k) * cols_, cols_, line.data());
     for (std::int64_t j = 0; j < cols_; ++j) {
-      right.set(k, j, line[index(j)]);
+      right.set(k, j, line[to_index(j)]);
     }
   }
   return right;
@@ -199,7 +196,7 @@ double DeltaRows::product_magnitude_at(std::int64_t row, std::int64_t col) const
     } else {
       read(a_, (expert * rank_ + k) * cols_ + col, 1, &right);
     }
-    sum += std::fabs(left[index(k)] * right);
+    sum += std::fabs(left[to_index(k)] * right);
   }
   return std::fabs(scale_) * sum;
 }
@@ -211,25 +208,25 @@ void DeltaRows::prepare_dora(const TensorView& magnitude) {
   MG_CHECK(experts_ == 1 && first_row_ == 0, "DoRA does not come with fused experts");
   const std::int64_t groups = dora_by_row() ? rows_ : cols_;
   MG_CHECK(magnitude.elements() == groups, "DoRA has one magnitude per output");
-  magnitude_.resize(index(groups));
+  magnitude_.resize(to_index(groups));
   read(magnitude, 0, groups, magnitude_.data());
-  norm_.assign(index(groups), 0.0);
+  norm_.assign(to_index(groups), 0.0);
   weight_square_ = weight_product_ = product_square_ = magnitude_square_ = norm_;
   const std::int64_t block = std::max<std::int64_t>(4, kBlockElements / cols_);
-  std::vector<double> delta(index(block * cols_));
+  std::vector<double> delta(to_index(block * cols_));
   std::vector<double> weight(delta.size());
   std::vector<double> bound(delta.size());
-  const std::size_t width = index(dtype_bits(weight_.dtype) / 8);
+  const std::size_t width = to_index(dtype_bits(weight_.dtype) / 8);
   for (std::int64_t begin = 0; begin < rows_; begin += block) {
     const std::int64_t end = std::min(rows_, begin + block);
     product(begin, end, delta.data());
     product_magnitude(begin, end, bound.data());
-    widen_to_double(weight_.dtype, weight_.data + index(begin * cols_) * width,
+    widen_to_double(weight_.dtype, weight_.data + to_index(begin * cols_) * width,
                     (end - begin) * cols_, weight.data());
     for (std::int64_t i = begin; i < end; ++i) {
       for (std::int64_t j = 0; j < cols_; ++j) {
-        const std::size_t at = index((i - begin) * cols_ + j);
-        const std::size_t group = index(dora_by_row() ? i : j);
+        const std::size_t at = to_index((i - begin) * cols_ + j);
+        const std::size_t group = to_index(dora_by_row() ? i : j);
         const double w = weight[at];
         const double d = delta[at];
         norm_[group] += (w + d) * (w + d);
@@ -246,7 +243,7 @@ void DeltaRows::prepare_dora(const TensorView& magnitude) {
 }
 
 double DeltaRows::dora_norm(std::int64_t i, double scale) const {
-  const std::size_t at = index(i);
+  const std::size_t at = to_index(i);
   if (scale == 1.0) {
     return norm_[at];
   }
@@ -260,7 +257,7 @@ double DeltaRows::dora_norm(std::int64_t i, double scale) const {
 double DeltaRows::dora_factor_error(std::int64_t i) const {
   constexpr double kUnit32 = 0x1p-24;
   const double n = static_cast<double>(dora_by_row() ? cols_ : rows_);
-  const double spread = std::sqrt(magnitude_square_[index(i)]) / norm_[index(i)];
+  const double spread = std::sqrt(magnitude_square_[to_index(i)]) / norm_[to_index(i)];
   return kUnit32 * (0.5 * (n + 2.0) + 5.0 + static_cast<double>(rank_ + 4) * spread);
 }
 
@@ -269,15 +266,16 @@ void DeltaRows::compute(std::int64_t begin, std::int64_t end, double* out, doubl
   if (!has_dora()) {
     return;
   }
-  const std::size_t width = index(dtype_bits(weight_.dtype) / 8);
-  std::vector<double> weight(index(cols_));
+  const std::size_t width = to_index(dtype_bits(weight_.dtype) / 8);
+  std::vector<double> weight(to_index(cols_));
   for (std::int64_t i = begin; i < end; ++i) {
-    widen_to_double(weight_.dtype, weight_.data + index(i * cols_) * width, cols_, weight.data());
+    widen_to_double(weight_.dtype, weight_.data + to_index(i * cols_) * width, cols_,
+                    weight.data());
     double* row = out + (i - begin) * cols_;
     for (std::int64_t j = 0; j < cols_; ++j) {
       const std::int64_t group = dora_by_row() ? i : j;
       const double factor = dora_magnitude(group) / dora_norm(group, scale);
-      const double w = weight[index(j)];
+      const double w = weight[to_index(j)];
       row[j] = factor * (w + row[j]) - w;
     }
   }

@@ -18,7 +18,7 @@ constexpr std::int64_t kMostLayers = 4096;
 // Keys that change no logit of an evaluated prompt: bookkeeping, token ids, dropout (training),
 // generation settings that transformers 4 kept in config.json, and settings of how outputs are
 // returned.
-constexpr std::array kInert = std::to_array<std::string_view>({
+constexpr std::array kInertKeys = std::to_array<std::string_view>({
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -160,7 +160,7 @@ ConfigFile::ConfigFile(const json& config, std::string_view file) : root_(config
 }
 
 void ConfigFile::finish(ModelConfig& config, std::span<const std::string_view> inert) {
-  std::vector<std::string_view> known(kInert.begin(), kInert.end());
+  std::vector<std::string_view> known(kInertKeys.begin(), kInertKeys.end());
   known.insert(known.end(), inert.begin(), inert.end());
   if (nested_) {
     // transformers 4.52 and later write VLM files with the text keys at both levels; text_config is

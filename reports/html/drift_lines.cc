@@ -7,9 +7,9 @@
 namespace mg::html {
 namespace {
 
-constexpr double kWidth = 2.0 * kChartWidth;
-constexpr double kHeight = 300.0;
-constexpr Plot kPlot{56.0, 40.0, kWidth - 16.0, kHeight - 34.0};
+constexpr double kDriftWidth = 2.0 * kChartWidth;
+constexpr double kDriftHeight = 300.0;
+constexpr Plot kDriftPlot{56.0, 40.0, kDriftWidth - 16.0, kDriftHeight - 34.0};
 
 /// A line through the points that have a number; a gap where one has none.
 Markup line(const std::vector<DriftPoint>& points, std::optional<double> DriftPoint::*member,
@@ -34,7 +34,7 @@ Markup names_below(const std::vector<DriftPoint>& points, const Scale& x) {
   Markup out;
   for (std::size_t i = 0; i < points.size(); i += every) {
     out.add("<text x={} y={} text-anchor=middle>{}</text>", x.at(static_cast<double>(i)),
-            kPlot.bottom + 16.0, fit(printable(points[i].name), 12));
+            kDriftPlot.bottom + 16.0, fit(printable(points[i].name), 12));
   }
   return out;
 }
@@ -46,13 +46,14 @@ Markup marks(const std::vector<DriftPoint>& points, const Scale& x, const Scale&
     const double at = x.at(static_cast<double>(i));
     if (point.non_finite) {
       out.add("<text class=\"mark bad\" x={} y={} text-anchor=middle>NaN</text>", at,
-              kPlot.top + 10.0);
+              kDriftPlot.top + 10.0);
     }
     if (point.culprit) {
-      out.add("<path class=culprit d=\"M{} {}V{}\"/>", at, kPlot.top, kPlot.bottom);
-      const bool left = at > (kPlot.left + kPlot.right) / 2.0;
+      out.add("<path class=culprit d=\"M{} {}V{}\"/>", at, kDriftPlot.top, kDriftPlot.bottom);
+      const bool left = at > (kDriftPlot.left + kDriftPlot.right) / 2.0;
       out.add("<text class=\"mark strong\" x={} y={} text-anchor={}>begins here: {}</text>",
-              left ? at - 6.0 : at + 6.0, kPlot.top + 12.0, left ? "end" : "start", point.name);
+              left ? at - 6.0 : at + 6.0, kDriftPlot.top + 12.0, left ? "end" : "start",
+              point.name);
       if (point.forced) {
         out.add("<circle class=ring cx={} cy={} r=7 />", at, y.at(*point.forced));
       }
@@ -73,10 +74,10 @@ Markup drift_lines(std::string_view name, const std::vector<DriftPoint>& points)
     values.push_back(point.forced.value_or(0.0));
   }
   const Range decades = decades_around(values);
-  const Scale y = Scale::logarithmic(decades.low, decades.high, kPlot.bottom, kPlot.top);
+  const Scale y = Scale::logarithmic(decades.low, decades.high, kDriftPlot.bottom, kDriftPlot.top);
   const auto last = static_cast<double>(points.size()) - 0.5;
-  const Scale x = Scale::linear(-0.5, last, kPlot.left, kPlot.right);
-  Markup content = vertical_axis(y, kPlot, "relative");
+  const Scale x = Scale::linear(-0.5, last, kDriftPlot.left, kDriftPlot.right);
+  Markup content = vertical_axis(y, kDriftPlot, "relative");
   content += names_below(points, x);
   content += line(points, &DriftPoint::free, x, y, markup("<path class=\"line first\" d=\""));
   content += line(points, &DriftPoint::forced, x, y, markup("<path class=\"line second\" d=\""));
@@ -86,8 +87,9 @@ Markup drift_lines(std::string_view name, const std::vector<DriftPoint>& points)
       "<path class=\"line first\" d=\"M250 12h30\"/><text x=286 y=16>free: errors add up</text>"
       "<path class=\"line second\" d=\"M440 12h30\"/><text x=476 y=16>forced: each part "
       "alone</text>");
-  content.add("<path class=axis d=\"M{} {}H{}\"/>", kPlot.left, kPlot.bottom, kPlot.right);
-  return drawing(name, kWidth, kHeight, content);
+  content.add("<path class=axis d=\"M{} {}H{}\"/>", kDriftPlot.left, kDriftPlot.bottom,
+              kDriftPlot.right);
+  return drawing(name, kDriftWidth, kDriftHeight, content);
 }
 
 }  // namespace mg::html

@@ -9,10 +9,10 @@
 namespace mg::html {
 namespace {
 
-constexpr double kWidth = 240.0;
-constexpr double kHeight = 38.0;
+constexpr double kStripWidth = 240.0;
+constexpr double kStripHeight = 38.0;
 constexpr double kMiddle = 14.0;
-constexpr Plot kPlot{6.0, 3.0, 234.0, 24.0};
+constexpr Plot kStripPlot{6.0, 3.0, 234.0, 24.0};
 
 /// Quantities that cannot be negative spread over decades; signed ones and ratios around 1 do not.
 bool is_logarithmic(const Verdict& verdict) {
@@ -42,22 +42,22 @@ Scale scale_of(const Verdict& verdict) {
   const std::vector<double> values = numbers_of(verdict);
   if (is_logarithmic(verdict)) {
     const Range range = decades_around(values);
-    return Scale::logarithmic(range.low, range.high, kPlot.left, kPlot.right);
+    return Scale::logarithmic(range.low, range.high, kStripPlot.left, kStripPlot.right);
   }
   const Range range = range_around(values);
-  return Scale::linear(range.low, range.high, kPlot.left, kPlot.right);
+  return Scale::linear(range.low, range.high, kStripPlot.left, kStripPlot.right);
 }
 
 Markup allowed_range(const Verdict& verdict, const Scale& x) {
-  const double from = verdict.lower_limit ? x.at(*verdict.lower_limit) : kPlot.left;
-  const double to = verdict.limit ? x.at(*verdict.limit) : kPlot.right;
+  const double from = verdict.lower_limit ? x.at(*verdict.lower_limit) : kStripPlot.left;
+  const double to = verdict.limit ? x.at(*verdict.limit) : kStripPlot.right;
   Markup out;
-  out.add("<rect class=allowed x={} y={} width={} height={} />", from, kPlot.top,
-          std::max(1.0, to - from), kPlot.bottom - kPlot.top);
+  out.add("<rect class=allowed x={} y={} width={} height={} />", from, kStripPlot.top,
+          std::max(1.0, to - from), kStripPlot.bottom - kStripPlot.top);
   for (const std::optional<double>& limit : {verdict.lower_limit, verdict.limit}) {
     if (limit) {
-      out.add("<path class=limit d=\"M{} {}V{}\"/>", x.at(*limit), kPlot.top - 2.0,
-              kPlot.bottom + 2.0);
+      out.add("<path class=limit d=\"M{} {}V{}\"/>", x.at(*limit), kStripPlot.top - 2.0,
+              kStripPlot.bottom + 2.0);
     }
   }
   return out;
@@ -106,15 +106,15 @@ Markup gate_strip(const Verdict& verdict) {
   Markup content = allowed_range(verdict, x);
   if (verdict.floor && is_logarithmic(verdict)) {
     const double floor = x.at(*verdict.floor);
-    content.add("<path class=floor d=\"M{} {}V{}\"/>", floor, kPlot.top, kPlot.bottom);
+    content.add("<path class=floor d=\"M{} {}V{}\"/>", floor, kStripPlot.top, kStripPlot.bottom);
   }
   content += point(verdict, x);
   const std::string low = format_value(x.low(), verdict.unit == "share" ? "share" : "");
   const std::string high = format_value(x.high(), verdict.unit == "share" ? "share" : "");
-  content.add("<text class=small x={} y={}>{}</text>", kPlot.left, kHeight - 1.0, low);
-  content.add("<text class=small x={} y={} text-anchor=end>{}</text>", kPlot.right, kHeight - 1.0,
-              high);
-  return drawing(story(verdict), kWidth, kHeight, content);
+  content.add("<text class=small x={} y={}>{}</text>", kStripPlot.left, kStripHeight - 1.0, low);
+  content.add("<text class=small x={} y={} text-anchor=end>{}</text>", kStripPlot.right,
+              kStripHeight - 1.0, high);
+  return drawing(story(verdict), kStripWidth, kStripHeight, content);
 }
 
 }  // namespace mg::html

@@ -8,8 +8,8 @@
 namespace mg::html {
 namespace {
 
-constexpr double kHeight = 250.0;
-constexpr Plot kPlot{48.0, 42.0, kChartWidth - 24.0, kHeight - 36.0};
+constexpr double kHistogramHeight = 250.0;
+constexpr Plot kHistogramPlot{48.0, 42.0, kChartWidth - 24.0, kHistogramHeight - 36.0};
 
 struct Bounds {
   std::size_t first = 0;
@@ -48,14 +48,16 @@ Markup histogram(const HistogramInput& input) {
   std::vector<double> values{bounds.low, bounds.high};
   add_to_range(input.yardsticks, values);
   const Range decades = decades_around(values);
-  const Scale x = Scale::logarithmic(decades.low, decades.high, kPlot.left, kPlot.right);
+  const Scale x =
+      Scale::logarithmic(decades.low, decades.high, kHistogramPlot.left, kHistogramPlot.right);
   std::int64_t most = 1;
   for (const HistogramInput::Bin& bin : input.bins) {
     most = std::max(most, bin.rows);
   }
-  const Scale y = Scale::linear(0.0, static_cast<double>(most) * 1.05, kPlot.bottom, kPlot.top);
-  Markup content = yardsticks_along_x(x, kPlot, input.yardsticks);
-  content += vertical_axis(y, kPlot, "rows");
+  const Scale y = Scale::linear(0.0, static_cast<double>(most) * 1.05, kHistogramPlot.bottom,
+                                kHistogramPlot.top);
+  Markup content = yardsticks_along_x(x, kHistogramPlot, input.yardsticks);
+  content += vertical_axis(y, kHistogramPlot, "rows");
   for (std::size_t i = shown.first; i < shown.last; ++i) {
     const HistogramInput::Bin& bin = input.bins[i];
     const double from = x.at(std::max(bin.from, bounds.low));
@@ -63,17 +65,17 @@ Markup histogram(const HistogramInput& input) {
     const double top = y.at(static_cast<double>(bin.rows));
     if (bin.rows > 0) {
       content.add("<rect class=bar x={} y={} width={} height={} />", from + 0.5, top,
-                  std::max(0.5, to - from - 1.0), kPlot.bottom - top);
+                  std::max(0.5, to - from - 1.0), kHistogramPlot.bottom - top);
     }
   }
   if (input.mean && *input.mean > 0.0) {
     const double at = x.at(*input.mean);
-    content.add("<path class=mean d=\"M{} {}l5 8h-10z\"/>", at, kPlot.bottom + 1.0);
+    content.add("<path class=mean d=\"M{} {}l5 8h-10z\"/>", at, kHistogramPlot.bottom + 1.0);
     content.add("<text class=mark x={} y={} text-anchor=middle>mean</text>", at,
-                kPlot.bottom + 30.0);
+                kHistogramPlot.bottom + 30.0);
   }
-  content += horizontal_axis(x, kPlot, "nat");
-  return drawing(input.name, kChartWidth, kHeight, content);
+  content += horizontal_axis(x, kHistogramPlot, "nat");
+  return drawing(input.name, kChartWidth, kHistogramHeight, content);
 }
 
 }  // namespace mg::html

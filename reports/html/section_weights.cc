@@ -89,9 +89,9 @@ std::string short_module(const std::string& module, const std::map<std::string, 
 }
 
 /// The rows and columns of all adapted tensors: one grid for the three maps.
-class Grid {
+class WeightGrid {
  public:
-  explicit Grid(const AuditResult& audit) {
+  explicit WeightGrid(const AuditResult& audit) {
     for (const TensorAudit& tensor : audit.tensors) {
       const auto place = carries_adapter(tensor) ? tensor_place(tensor.name) : std::nullopt;
       if (place) {
@@ -249,7 +249,7 @@ Markup weights_section(const Report& report) {
   }
   const AuditResult& audit = *report.audit;
   Markup out = recipe_text(audit);
-  const Grid grid(audit);
+  const WeightGrid grid(audit);
   if (!grid.empty()) {
     Markup figures;
     for (const Measure& measure : measures()) {

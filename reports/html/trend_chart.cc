@@ -7,10 +7,10 @@
 namespace mg::html {
 namespace {
 
-constexpr double kWidth = 2.0 * kChartWidth;
-constexpr double kHeight = 310.0;
+constexpr double kTrendWidth = 2.0 * kChartWidth;
+constexpr double kTrendHeight = 310.0;
 // Room above for two rows of step labels, which a limit's label at the top must not meet.
-constexpr Plot kPlot{64.0, 54.0, kWidth - 20.0, kHeight - 34.0};
+constexpr Plot kTrendPlot{64.0, 54.0, kTrendWidth - 20.0, kTrendHeight - 34.0};
 constexpr double kStepRow = 16.0;
 
 Scale scale_of(const std::vector<TrendPoint>& points, const Yardsticks& yardsticks) {
@@ -26,8 +26,8 @@ Scale scale_of(const std::vector<TrendPoint>& points, const Yardsticks& yardstic
   }
   add_to_range(yardsticks, values);
   const Range range = positive ? decades_around(values) : range_around(values);
-  return positive ? Scale::logarithmic(range.low, range.high, kPlot.bottom, kPlot.top)
-                  : Scale::linear(range.low, range.high, kPlot.bottom, kPlot.top);
+  return positive ? Scale::logarithmic(range.low, range.high, kTrendPlot.bottom, kTrendPlot.top)
+                  : Scale::linear(range.low, range.high, kTrendPlot.bottom, kTrendPlot.top);
 }
 
 Markup run_mark(const TrendPoint& point, double at, const Scale& y) {
@@ -55,32 +55,32 @@ Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
   }
   const Scale y = scale_of(points, yardsticks);
   const auto count = static_cast<double>(points.size());
-  const Scale x = Scale::linear(0.5, count + 0.5, kPlot.left, kPlot.right);
-  Markup content = yardsticks_along_y(y, kPlot, yardsticks);
-  content += vertical_axis(y, kPlot, "");
+  const Scale x = Scale::linear(0.5, count + 0.5, kTrendPlot.left, kTrendPlot.right);
+  Markup content = yardsticks_along_y(y, kTrendPlot, yardsticks);
+  content += vertical_axis(y, kTrendPlot, "");
   const std::size_t every = std::max<std::size_t>(1, (points.size() + 14) / 15);
   std::size_t steps = 0;
   for (std::size_t i = 0; i < points.size(); ++i) {
     const double at = x.at(static_cast<double>(i + 1));
     if (i % every == 0) {
-      content.add("<text x={} y={} text-anchor=middle>{}</text>", at, kPlot.bottom + 16.0, i + 1);
+      content.add("<text x={} y={} text-anchor=middle>{}</text>", at, kTrendPlot.bottom + 16.0, i + 1);
     }
     if (points[i].step) {
       const double edge = x.at(static_cast<double>(i) + 0.5);
-      const double row = kPlot.top - 22.0 - (steps++ % 2 == 0 ? 0.0 : kStepRow);
-      content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, row + 3.0, kPlot.bottom);
+      const double row = kTrendPlot.top - 22.0 - (steps++ % 2 == 0 ? 0.0 : kStepRow);
+      content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, row + 3.0, kTrendPlot.bottom);
       content.add("<text class=\"mark strong\" x={} y={} text-anchor={}>step at run {}</text>",
-                  edge, row, edge > (kPlot.left + kPlot.right) / 2.0 ? "end" : "start", i + 1);
+                  edge, row, edge > (kTrendPlot.left + kTrendPlot.right) / 2.0 ? "end" : "start", i + 1);
     }
     if (points[i].marked) {
-      content.add("<path class=axis d=\"M{} {}v6\"/>", at, kPlot.bottom);
+      content.add("<path class=axis d=\"M{} {}v6\"/>", at, kTrendPlot.bottom);
     }
     content += run_mark(points[i], at, y);
   }
-  content.add("<text class=unit x={} y={} text-anchor=end>run</text>", kPlot.right,
-              kPlot.bottom + 30.0);
-  content.add("<path class=axis d=\"M{} {}H{}\"/>", kPlot.left, kPlot.bottom, kPlot.right);
-  return drawing(name, kWidth, kHeight, content);
+  content.add("<text class=unit x={} y={} text-anchor=end>run</text>", kTrendPlot.right,
+              kTrendPlot.bottom + 30.0);
+  content.add("<path class=axis d=\"M{} {}H{}\"/>", kTrendPlot.left, kTrendPlot.bottom, kTrendPlot.right);
+  return drawing(name, kTrendWidth, kTrendHeight, content);
 }
 
 }  // namespace mg::html

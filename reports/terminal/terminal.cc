@@ -14,8 +14,8 @@
 namespace mg {
 namespace {
 
-constexpr std::size_t kMostGates = 12;
-constexpr std::size_t kMostFindings = 6;
+constexpr std::size_t kMostGateLines = 12;
+constexpr std::size_t kMostFindingLines = 6;
 
 enum class Ink { kPlain, kGood, kBad, kUnsure, kStrong, kFaint };
 
@@ -210,7 +210,7 @@ void print_gates(const Report& report, Screen& screen) {
     return;
   }
   std::vector<GateRow> rows;
-  const std::size_t shown = gates.size() <= kMostGates ? gates.size() : kMostGates - 1;
+  const std::size_t shown = gates.size() <= kMostGateLines ? gates.size() : kMostGateLines - 1;
   for (std::size_t i = 0; i < shown; ++i) {
     rows.push_back(gate_row(*gates[i]));
   }
@@ -332,7 +332,7 @@ void print_findings(const Report& report, Screen& screen) {
     screen.line();
     screen.line(screen.ink(Ink::kStrong, "Findings"));
     const std::vector<const Finding*> findings = findings_by_severity(report);
-    const std::size_t shown = std::min(to_show, kMostFindings);
+    const std::size_t shown = std::min(to_show, kMostFindingLines);
     for (std::size_t i = 0; i < shown; ++i) {
       print_finding(*findings[i], screen);
     }

@@ -10,8 +10,8 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const std::string kData = MG_TEST_DATA;
-const std::string kSmol = kData + "/smollm2/files";
+const std::string kTestData = MG_TEST_DATA;
+const std::string kSmol = kTestData + "/smollm2/files";
 
 TEST(TokenizeCommand, GivesIdsAndTokensAndGoesBack) {
   const RunResult there =
@@ -63,7 +63,7 @@ TEST(RenderCommand, AnErrorOfOneChatIsItsAnswer) {
 }
 
 TEST(RenderCommand, TakesATemplateFileAndATime) {
-  const std::string file = kData + "/chat_template/templates/dated_headers.jinja";
+  const std::string file = kTestData + "/chat_template/templates/dated_headers.jinja";
   const RunResult run = run_mergegauge({"render", "--template", file},
                                        {.input = R"({"messages": [], "now": "2024-07-26"})"});
   EXPECT_THAT(run.out, HasSubstr("26 Jul 2024")) << run.err;

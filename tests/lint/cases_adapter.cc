@@ -8,7 +8,7 @@ constexpr const char* kConfig = "adapter/adapter_config.json";
 constexpr const char* kWeights = "adapter/adapter_model.safetensors";
 constexpr const char* kUp = "base_model.model.model.layers.0.mlp.up_proj.lora_";
 
-void set(const World& world, const char* key, const nlohmann::json& value) {
+void set_adapter(const World& world, const char* key, const nlohmann::json& value) {
   world.edit(kConfig, [&](nlohmann::json& config) { config[key] = value; });
 }
 
@@ -17,7 +17,7 @@ void change(const World& world, const std::function<void(TensorFile&)>& edit) {
 }
 
 void widen_rank(World& world, std::int64_t rank) {
-  set(world, "r", rank);
+  set_adapter(world, "r", rank);
   change(world, [rank](TensorFile& f) {
     for (auto& [name, tensor] : f.tensors) {
       Shape shape = tensor.shape;
@@ -33,8 +33,8 @@ std::span<const Case> adapter_cases() {
   static const std::vector<Case> cases = {
       {"adapter.alpha", "missing", "golden/qwen2",
        [](World& w) { w.edit(kConfig, [](nlohmann::json& c) { c.erase("lora_alpha"); }); }},
-      {"adapter.alpha", "zero", "golden/qwen2", [](World& w) { set(w, "lora_alpha", 0); }},
-      {"adapter.rank", "other-r", "golden/qwen2", [](World& w) { set(w, "r", 4); }},
+      {"adapter.alpha", "zero", "golden/qwen2", [](World& w) { set_adapter(w, "lora_alpha", 0); }},
+      {"adapter.rank", "other-r", "golden/qwen2", [](World& w) { set_adapter(w, "r", 4); }},
       {"adapter.magnitudes", "one-dropped", "golden/qwen2-dora",
        [](World& w) {
          change(w, [](TensorFile& f) {
@@ -54,7 +54,7 @@ std::span<const Case> adapter_cases() {
        [](World& w) { change(w, [](TensorFile& f) { f.erase(std::string(kUp) + "B.weight"); }); }},
       {"adapter.unreached", "other-module", "golden/qwen2",
        [](World& w) {
-         set(w, "target_modules", "all-linear");
+         set_adapter(w, "target_modules", "all-linear");
          change(w, [](TensorFile& f) {
            for (const char* side : {"A", "B"}) {
              f.rename(std::string(kUp) + side + ".weight",
@@ -94,13 +94,13 @@ std::span<const Case> adapter_cases() {
          });
        }},
       {"adapter.unreadable", "no-lora", "golden/qwen2",
-       [](World& w) { set(w, "peft_type", "LOHA"); }},
+       [](World& w) { set_adapter(w, "peft_type", "LOHA"); }},
       {"adapter.residual-base", "pissa", "golden/qwen2",
-       [](World& w) { set(w, "init_lora_weights", "pissa_niter_4"); }, false,
-       [](World& w) { set(w, "init_lora_weights", "gaussian"); }},
+       [](World& w) { set_adapter(w, "init_lora_weights", "pissa_niter_4"); }, false,
+       [](World& w) { set_adapter(w, "init_lora_weights", "gaussian"); }},
       {"adapter.saved-modules", "head-not-copied", "golden/llama-tied",
        [](World& w) {
-         set(w, "modules_to_save", {"lm_head"});
+         set_adapter(w, "modules_to_save", {"lm_head"});
          change(w, [&](TensorFile& f) {
            f.tensors["base_model.model.lm_head.weight"] =
                TensorFile::read(w.path("base/model.safetensors"))
@@ -132,7 +132,7 @@ std::span<const Case> adapter_cases() {
        [](World& w) { widen_rank(w, 16); }, "vllm"},
       {"serving.features", "dora", "golden/qwen2-dora", [](World&) {}, false,
        [](World& w) {
-         set(w, "use_dora", false);
+         set_adapter(w, "use_dora", false);
          change(w, [](TensorFile& f) {
            std::erase_if(f.tensors, [](const auto& item) {
              return item.first.find("magnitude") != std::string::npos;
@@ -143,15 +143,15 @@ std::span<const Case> adapter_cases() {
       {"serving.rslora",
        "gguf",
        "golden/qwen2",
-       [](World& w) { set(w, "use_rslora", true); },
+       [](World& w) { set_adapter(w, "use_rslora", true); },
        false,
        {},
        "llama.cpp"},
       {"serving.patterns", "alpha", "golden/qwen2-patterns", [](World&) {}, false,
        [](World& w) {
-         set(w, "rank_pattern", nlohmann::json::object());
-         set(w, "alpha_pattern", nlohmann::json::object());
-         set(w, "r", 8);
+         set_adapter(w, "rank_pattern", nlohmann::json::object());
+         set_adapter(w, "alpha_pattern", nlohmann::json::object());
+         set_adapter(w, "r", 8);
          change(w, [](TensorFile& f) {
            for (auto& [name, tensor] : f.tensors) {
              Shape shape = tensor.shape;

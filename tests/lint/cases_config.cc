@@ -9,13 +9,6 @@ void set(const World& world, const char* key, const nlohmann::json& value,
   world.edit(file, [&](nlohmann::json& config) { config[key] = value; });
 }
 
-void make_unknown(World& world) {
-  for (const char* file : {"merged/config.json", "base/config.json"}) {
-    set(world, "model_type", "newcomer", file);
-    set(world, "architectures", {"NewcomerForCausalLM"}, file);
-  }
-}
-
 /// Takes the adapter's pairs on the vision part away, which not every server would serve.
 void drop_vision_pairs(const World& world) {
   world.edit_tensors(

@@ -49,16 +49,6 @@ void set_config(const World& world, const char* key, const nlohmann::json& value
   world.edit("merged/config.json", [&](nlohmann::json& config) { config[key] = value; });
 }
 
-/// Removes the architecture from the table's reach, in base and merged.
-void make_unknown(World& world) {
-  for (const char* file : {"merged/config.json", "base/config.json"}) {
-    world.edit(file, [](nlohmann::json& config) {
-      config["model_type"] = "newcomer";
-      config["architectures"] = {"NewcomerForCausalLM"};
-    });
-  }
-}
-
 void add_mtp(World& world) {
   world.edit_tensors(
       [](TensorFile& f) {

@@ -65,6 +65,9 @@ class World {
   ScratchFolder folder_;
 };
 
+/// Removes the architecture from the table's reach, in base and merged.
+void make_unknown(World& world);
+
 /// The ids of the rules that found something above a note, each once, sorted.
 std::vector<std::string> rules_above_note(const Result& result);
 

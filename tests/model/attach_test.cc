@@ -21,7 +21,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const fs::path kData = MG_TEST_DATA;
+const fs::path kFolders = MG_TEST_DATA;
 
 struct Counts {
   std::string folder;
@@ -32,7 +32,7 @@ struct Counts {
 class GoldenAdapter : public testing::TestWithParam<Counts> {};
 
 TEST_P(GoldenAdapter, ReachesExactlyWhatPeftTouched) {
-  const fs::path folder = kData / GetParam().folder;
+  const fs::path folder = kFolders / GetParam().folder;
   const Checkpoint base = Checkpoint::open(folder / "base");
   const Adapter adapter = Adapter::open(folder / "adapter");
   const AttachedAdapter attached = attach(adapter, base);
@@ -69,12 +69,12 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(AttachTest, TheSmolLmAdapterNames210Modules) {
   // Its base is 269 MB and not in the tree; the adapter alone says which modules PEFT wrapped.
-  EXPECT_EQ(Adapter::open(kData / "smollm2" / "adapter").modules().size(), 210U);
+  EXPECT_EQ(Adapter::open(kFolders / "smollm2" / "adapter").modules().size(), 210U);
 }
 
 TEST(AttachTest, QuantisedTargetsCarryTheirDecodedShape) {
-  const Checkpoint base = Checkpoint::open(kData / "golden" / "qwen2-nf4" / "base");
-  const Adapter adapter = Adapter::open(kData / "golden" / "qwen2-nf4" / "adapter");
+  const Checkpoint base = Checkpoint::open(kFolders / "golden" / "qwen2-nf4" / "base");
+  const Adapter adapter = Adapter::open(kFolders / "golden" / "qwen2-nf4" / "adapter");
   const AttachedAdapter attached = attach(adapter, base);
   for (const AttachedDelta& delta : attached.deltas) {
     EXPECT_TRUE(delta.quantised);
@@ -84,8 +84,8 @@ TEST(AttachTest, QuantisedTargetsCarryTheirDecodedShape) {
 }
 
 TEST(AttachTest, Conv1DIsTransposedThroughoutEvenWhereSquare) {
-  const Checkpoint base = Checkpoint::open(kData / "golden" / "gpt2-conv1d" / "base");
-  const Adapter adapter = Adapter::open(kData / "golden" / "gpt2-conv1d" / "adapter");
+  const Checkpoint base = Checkpoint::open(kFolders / "golden" / "gpt2-conv1d" / "base");
+  const Adapter adapter = Adapter::open(kFolders / "golden" / "gpt2-conv1d" / "adapter");
   std::size_t square = 0;
   const AttachedAdapter attached = attach(adapter, base);
   for (const AttachedDelta& delta : attached.deltas) {
@@ -97,8 +97,8 @@ TEST(AttachTest, Conv1DIsTransposedThroughoutEvenWhereSquare) {
 
 // PEFT 0.21.2 on fused experts; the base stores them one by one.
 TEST(AttachTest, ExpertPairsGiveThePeftDelta) {
-  const Checkpoint base = Checkpoint::open(kData / "golden" / "qwen3-moe" / "base");
-  const fs::path folder = kData / "model" / "peft" / "experts";
+  const Checkpoint base = Checkpoint::open(kFolders / "golden" / "qwen3-moe" / "base");
+  const fs::path folder = kFolders / "model" / "peft" / "experts";
   const Adapter adapter = Adapter::open(folder);
   const AttachedAdapter attached = attach(adapter, base);
   EXPECT_THAT(attached.problems, IsEmpty());

@@ -18,13 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kData = MG_TEST_DATA;
+const fs::path kTestData = MG_TEST_DATA;
 
 // Every model folder of the goldens and the demo, found rather than listed, so that a new case is
 // tested.
 std::vector<fs::path> model_folders() {
   std::vector<fs::path> folders;
-  for (const fs::path& root : {kData / "golden", kData / "demo"}) {
+  for (const fs::path& root : {kTestData / "golden", kTestData / "demo"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root)) {
       if (entry.path().filename() == "config.json") {
         folders.push_back(entry.path().parent_path());
@@ -36,7 +36,7 @@ std::vector<fs::path> model_folders() {
 }
 
 std::string test_name(const testing::TestParamInfo<fs::path>& info) {
-  std::string name = fs::relative(info.param, kData).string();
+  std::string name = fs::relative(info.param, kTestData).string();
   std::replace_if(
       name.begin(), name.end(), [](char c) { return std::isalnum(c) == 0; }, '_');
   return name;
@@ -90,7 +90,7 @@ using Kind = ResolveProblem::Kind;
 class Damaged : public testing::Test {
  protected:
   void start(const std::string& golden) {
-    const fs::path folder = kData / "golden" / golden / "base";
+    const fs::path folder = kTestData / "golden" / golden / "base";
     config_ = load_json(folder / "config.json");
     tensors_ = read_header(folder / "model.safetensors");
   }

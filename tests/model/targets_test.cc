@@ -17,7 +17,7 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-const fs::path kData = MG_TEST_DATA;
+const fs::path kCases = MG_TEST_DATA;
 
 // An adapter whose file holds rank-2 pairs for these modules, of shapes that do not matter here.
 fs::path write_adapter(const ScratchFolder& folder, const json& config,
@@ -44,14 +44,14 @@ std::vector<std::string> canonical(const json& modules) {
 }
 
 json recorded() {
-  return load_json(kData / "model" / "peft" / "targets.json");
+  return load_json(kCases / "model" / "peft" / "targets.json");
 }
 
 class RecordedTargets : public testing::TestWithParam<std::size_t> {
  protected:
   json record_ = recorded()[GetParam()];
   Checkpoint base_ =
-      Checkpoint::open(kData / "golden" / record_.at("case").get<std::string>() / "base");
+      Checkpoint::open(kCases / "golden" / record_.at("case").get<std::string>() / "base");
   BaseIndex index_{base_};
   ScratchFolder folder_;
 
@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(Peft, RecordedTargets, testing::Range<std::size_t>(0, r
 
 TEST(TargetsTest, APairThatTheConfigDoesNotNameIsExtra) {
   const ScratchFolder folder;
-  const Checkpoint base = Checkpoint::open(kData / "golden" / "qwen2" / "base");
+  const Checkpoint base = Checkpoint::open(kCases / "golden" / "qwen2" / "base");
   const Adapter adapter = Adapter::open(
       write_adapter(folder, {{"target_modules", {"q_proj"}}},
                     {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj",
@@ -95,14 +95,14 @@ TEST(TargetsTest, APairThatTheConfigDoesNotNameIsExtra) {
 
 TEST(TargetsTest, ABareBackboneIsMatchedUnderTheAdaptersNames) {
   const ScratchFolder folder;
-  const json config = load_json(kData / "golden" / "gpt2-conv1d" / "base" / "config.json");
+  const json config = load_json(kCases / "golden" / "gpt2-conv1d" / "base" / "config.json");
   ScratchTensors tensors;
   for (const auto& [name, tensor] :
-       read_header(kData / "golden" / "gpt2-conv1d" / "base" / "model.safetensors")) {
+       read_header(kCases / "golden" / "gpt2-conv1d" / "base" / "model.safetensors")) {
     tensors[name.substr(std::string("transformer.").size())] = tensor;
   }
   const Checkpoint base = Checkpoint::open(folder.write_model("bare", config, tensors));
-  const Adapter adapter = Adapter::open(kData / "golden" / "gpt2-conv1d" / "adapter");
+  const Adapter adapter = Adapter::open(kCases / "golden" / "gpt2-conv1d" / "adapter");
   const TargetCheck check = check_targets(adapter, BaseIndex(base));
   EXPECT_EQ(check.expected.size(), 12U);
   EXPECT_THAT(check.missing, IsEmpty());

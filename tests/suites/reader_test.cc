@@ -13,17 +13,17 @@ namespace {
 using testing::ElementsAre;
 using testing::StrEq;
 
-Suite parse(std::string_view text) {
+Suite read_suite(std::string_view text) {
   return parse_suite(text, "s", "dir/s.jsonl");
 }
 
 std::string parse_error(std::string_view text) {
-  return error_text([&] { parse(text); });
+  return error_text([&] { read_suite(text); });
 }
 
 TEST(ReadSuite, PlainPrompts) {
   const Suite suite =
-      parse("{\"id\": \"p0\", \"input_ids\": [1, 2, 3]}\n{\"id\":\"p1\",\"input_ids\":[7]}");
+      read_suite("{\"id\": \"p0\", \"input_ids\": [1, 2, 3]}\n{\"id\":\"p1\",\"input_ids\":[7]}");
   EXPECT_EQ(suite.name, "s");
   ASSERT_EQ(suite.prompts.size(), 2U);
   EXPECT_EQ(suite.prompts[0].id, "p0");
@@ -38,12 +38,12 @@ TEST(ReadSuite, PlainPrompts) {
 
 TEST(ReadSuite, DigestIsTheFilesSha256) {
   // printf '{"id":"a","input_ids":[1]}\n' | sha256sum
-  EXPECT_EQ(parse("{\"id\":\"a\",\"input_ids\":[1]}\n").digest,
+  EXPECT_EQ(read_suite("{\"id\":\"a\",\"input_ids\":[1]}\n").digest,
             "sha256:2b62cc1d16cae20d4add917bcb61eaaca4c12f6b7ff29d85284080e308006cf9");
 }
 
 TEST(ReadSuite, ByteOrderMarkBlankLinesAndCarriageReturnsKeepLineNumbers) {
-  const Suite suite = parse(
+  const Suite suite = read_suite(
       "\xEF\xBB\xBF\r\n{\"id\":\"a\",\"input_ids\":[1]}\r\n\r\n "
       "\t\n{\"id\":\"b\",\"input_ids\":[2]}");
   ASSERT_EQ(suite.prompts.size(), 2U);
@@ -52,7 +52,7 @@ TEST(ReadSuite, ByteOrderMarkBlankLinesAndCarriageReturnsKeepLineNumbers) {
 }
 
 TEST(ReadSuite, CompletionAsIdsIsAppendedAndScoredAlone) {
-  const Suite suite = parse(R"({"id":"a","input_ids":[1,2,3],"completion":[4,5]})");
+  const Suite suite = read_suite(R"({"id":"a","input_ids":[1,2,3],"completion":[4,5]})");
   EXPECT_THAT(suite.prompts[0].input_ids, ElementsAre(1, 2, 3, 4, 5));
   EXPECT_EQ(suite.prompts[0].scored_begin, 3);
   // Row 2 predicts token 3, the first of the completion; row 4 is the last, without a next token.
@@ -62,21 +62,21 @@ TEST(ReadSuite, CompletionAsIdsIsAppendedAndScoredAlone) {
 }
 
 TEST(ReadSuite, CompletionAsIndexEqualsCompletionAsIds) {
-  const Suite index = parse(R"({"id":"a","input_ids":[1,2,3,4,5],"completion":3})");
-  const Suite ids = parse(R"({"id":"a","input_ids":[1,2,3],"completion":[4,5]})");
+  const Suite index = read_suite(R"({"id":"a","input_ids":[1,2,3,4,5],"completion":3})");
+  const Suite ids = read_suite(R"({"id":"a","input_ids":[1,2,3],"completion":[4,5]})");
   EXPECT_EQ(index.prompts[0].input_ids, ids.prompts[0].input_ids);
   EXPECT_EQ(index.prompts[0].scored_begin, ids.prompts[0].scored_begin);
 }
 
 TEST(ReadSuite, TagsAndSpans) {
-  const Suite suite = parse(
+  const Suite suite = read_suite(
       R"({"id":"a","input_ids":[1,2,3],"tags":["x","y","x"],"spans":[{"name":"answer","begin":1,"end":3}]})");
   EXPECT_THAT(suite.prompts[0].tags, ElementsAre("x", "y"));
   EXPECT_THAT(suite.prompts[0].spans, ElementsAre(TokenSpan{"answer", {1, 3}}));
 }
 
 TEST(ReadSuite, ImagesAreResolvedAgainstTheFolder) {
-  const Suite suite = parse(
+  const Suite suite = read_suite(
       R"({"id":"a","input_ids":[1],"image_grid_thw":[[1,4,6]],"pixel_values":{"file":"p.safetensors","tensor":"t"}})");
   ASSERT_TRUE(suite.prompts[0].pixel_values.has_value());
   EXPECT_EQ(suite.prompts[0].pixel_values->file, "dir/p.safetensors");
@@ -85,7 +85,7 @@ TEST(ReadSuite, ImagesAreResolvedAgainstTheFolder) {
 }
 
 TEST(ReadSuite, TextAndMessagesAreKept) {
-  const Suite suite = parse(
+  const Suite suite = read_suite(
       "{\"id\":\"a\",\"text\":\"hello\"}\n"
       "{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[]}\n");
   EXPECT_EQ(suite.prompts[0].text, "hello");
@@ -122,8 +122,8 @@ TEST(ReadSuiteErrors, BadJson) {
 
 TEST(ReadSuite, KeepsTheOrderOfKeysThatTemplatesWrite) {
   const SuitePrompt prompt =
-      parse(R"({"id":"a","messages":[{"role":"user","content":"x"}],"tools":[{"z":1,"a":2}],)"
-            R"("chat_template_kwargs":{"thinking":true},"now":"2024-02-29"})")
+      read_suite(R"({"id":"a","messages":[{"role":"user","content":"x"}],"tools":[{"z":1,"a":2}],)"
+                 R"("chat_template_kwargs":{"thinking":true},"now":"2024-02-29"})")
           .prompts.front();
   EXPECT_EQ(prompt.messages, R"([{"role":"user","content":"x"}])");
   EXPECT_EQ(prompt.tools, R"([{"z":1,"a":2}])");
@@ -132,7 +132,7 @@ TEST(ReadSuite, KeepsTheOrderOfKeysThatTemplatesWrite) {
 }
 
 TEST(ReadSuite, TakesAnEmptyText) {
-  EXPECT_EQ(parse(R"({"id":"a","text":""})").prompts.front().text, "");
+  EXPECT_EQ(read_suite(R"({"id":"a","text":""})").prompts.front().text, "");
 }
 
 TEST(ReadSuiteErrors, InvalidUtf8IsBadJson) {
@@ -239,7 +239,7 @@ TEST(ReadSuiteErrors, OutOfPrompt) {
 }
 
 TEST(ReadSuiteErrors, SpansMayLieInTheAppendedCompletion) {
-  const Suite suite = parse(
+  const Suite suite = read_suite(
       R"({"id":"a","input_ids":[1,2],"completion":[3],"spans":[{"name":"n","begin":2,"end":3}]})");
   EXPECT_EQ(suite.prompts[0].spans.size(), 1U);
 }

@@ -18,8 +18,9 @@ namespace {
 
 using testing::StrEq;
 
-ModelLimits limits(std::int64_t vocab, std::int64_t context, std::vector<std::int32_t> special = {},
-                   std::optional<std::int32_t> bos = {}) {
+ModelLimits limits_with(std::int64_t vocab, std::int64_t context,
+                        std::vector<std::int32_t> special = {},
+                        std::optional<std::int32_t> bos = {}) {
   return {
       .vocab_size = vocab, .max_tokens = context, .special_ids = std::move(special), .bos = bos};
 }
@@ -27,7 +28,7 @@ ModelLimits limits(std::int64_t vocab, std::int64_t context, std::vector<std::in
 TEST(Smoke, FitsEveryModelAndKeepsItsMinima) {
   for (const std::int64_t vocab : {2, 17, 2048, 151936}) {
     for (const std::int64_t context : {2, 7, 64, 256, 32768}) {
-      const ModelLimits model = limits(vocab, context);
+      const ModelLimits model = limits_with(vocab, context);
       const Suite suite = make_smoke_suite(model);
       EXPECT_GE(suite.prompts.size(), 20U);
       EXPECT_GE(suite.scored_tokens(), 3000);
@@ -42,7 +43,7 @@ TEST(Smoke, FitsEveryModelAndKeepsItsMinima) {
 }
 
 TEST(Smoke, SizeOnAnOrdinaryModel) {
-  const Suite suite = make_smoke_suite(limits(49152, 8192));
+  const Suite suite = make_smoke_suite(limits_with(49152, 8192));
   EXPECT_EQ(suite.prompts.size(), 24U);
   EXPECT_EQ(suite.total_tokens(), 3072);
   EXPECT_EQ(suite.scored_tokens(), 3048);
@@ -51,7 +52,7 @@ TEST(Smoke, SizeOnAnOrdinaryModel) {
 TEST(Smoke, SameBytesOnEveryMachine) {
   // Worked out by an independent implementation of the rule in smoke.h (SplitMix64, rejection,
   // repeats).
-  const Suite suite = make_smoke_suite(limits(49152, 8192, {0, 1, 2}, 1));
+  const Suite suite = make_smoke_suite(limits_with(49152, 8192, {0, 1, 2}, 1));
   const std::vector<std::int32_t> first(suite.prompts[0].input_ids.begin(),
                                         suite.prompts[0].input_ids.begin() + 6);
   EXPECT_THAT(first, testing::ElementsAre(1, 5891, 33707, 27462, 31441, 39207));
@@ -60,7 +61,7 @@ TEST(Smoke, SameBytesOnEveryMachine) {
 }
 
 TEST(Smoke, SpecialIdsAreNeverDrawn) {
-  const ModelLimits model = limits(8, 512, {7, 0, 3, 3, 99, -1}, 3);
+  const ModelLimits model = limits_with(8, 512, {7, 0, 3, 3, 99, -1}, 3);
   std::vector<std::int64_t> counts(8, 0);
   for (const SuitePrompt& prompt : make_smoke_suite(model).prompts) {
     EXPECT_EQ(prompt.input_ids[0], 3);
@@ -80,7 +81,7 @@ TEST(Smoke, IdsAreUniform) {
   // is not a flaky test.
   std::vector<double> counts(64, 0.0);
   double n = 0.0;
-  for (const SuitePrompt& prompt : make_smoke_suite(limits(64, 4096)).prompts) {
+  for (const SuitePrompt& prompt : make_smoke_suite(limits_with(64, 4096)).prompts) {
     if (prompt.tags.front() == "random") {
       for (const std::int32_t id : prompt.input_ids) {
         counts[static_cast<std::size_t>(id)] += 1.0;
@@ -97,7 +98,7 @@ TEST(Smoke, IdsAreUniform) {
 }
 
 TEST(Smoke, EveryThirdPromptRepeatsItself) {
-  const Suite suite = make_smoke_suite(limits(49152, 8192, {}, 5));
+  const Suite suite = make_smoke_suite(limits_with(49152, 8192, {}, 5));
   for (std::size_t i = 0; i < suite.prompts.size(); ++i) {
     const SuitePrompt& prompt = suite.prompts[i];
     const std::size_t drawn = prompt.input_ids.size() - 1;
@@ -111,13 +112,13 @@ TEST(Smoke, EveryThirdPromptRepeatsItself) {
 }
 
 TEST(Smoke, AnotherSeedDrawsOtherIds) {
-  const ModelLimits model = limits(2048, 512);
+  const ModelLimits model = limits_with(2048, 512);
   EXPECT_EQ(make_smoke_suite(model).digest, make_smoke_suite(model, kSmokeSeed).digest);
   EXPECT_NE(make_smoke_suite(model).digest, make_smoke_suite(model, kSmokeSeed + 1).digest);
 }
 
 TEST(Smoke, ItsTextIsASuite) {
-  const Suite suite = make_smoke_suite(limits(2048, 512, {0}, 0));
+  const Suite suite = make_smoke_suite(limits_with(2048, 512, {0}, 0));
   const Suite read = parse_suite(write_suite(suite), "smoke", "smoke.jsonl");
   EXPECT_EQ(read.digest, suite.digest);
   ASSERT_EQ(read.prompts.size(), suite.prompts.size());
@@ -127,7 +128,7 @@ TEST(Smoke, ItsTextIsASuite) {
 TEST(Smoke, TooSmallAModel) {
   EXPECT_THAT(
       error_text([] {
-        make_smoke_suite(limits(3, 1, {0, 1}, 0));
+        make_smoke_suite(limits_with(3, 1, {0, 1}, 0));
       }),
       StrEq("error[suite.model-too-small]: the model is too small for the built-in suite\n"
             "  where:    suite smoke\n"
@@ -137,7 +138,7 @@ TEST(Smoke, TooSmallAModel) {
 }
 
 TEST(LoadSuite, BuiltInFileAndFolder) {
-  const ModelLimits model = limits(320, 256);
+  const ModelLimits model = limits_with(320, 256);
   EXPECT_EQ(load_suite("smoke", model).digest, make_smoke_suite(model).digest);
   const std::string folder = std::string(MG_TEST_DATA) + "/golden/qwen2";
   EXPECT_EQ(load_suite(folder, model).name, "qwen2");
@@ -148,14 +149,14 @@ TEST(LoadSuite, BuiltInFileAndFolder) {
 
 TEST(LoadSuite, EveryBuiltInNameLoads) {
   for (const BuiltInSuite& suite : built_in_suites()) {
-    const Suite loaded = load_suite(suite.name, limits(320, 256));
+    const Suite loaded = load_suite(suite.name, limits_with(320, 256));
     EXPECT_EQ(loaded.name, suite.name);
     EXPECT_EQ(static_cast<std::int64_t>(loaded.prompts.size()), suite.prompts) << suite.name;
   }
 }
 
 TEST(LoadSuite, Unknown) {
-  EXPECT_THAT(error_text([] { load_suite("smok", limits(320, 256)); }),
+  EXPECT_THAT(error_text([] { load_suite("smok", limits_with(320, 256)); }),
               StrEq("error[suite.unknown]: no built-in suite, file or folder has this name\n"
                     "  where:    --suite smok\n"
                     "  expected: a file, a folder, or one of: smoke, language, chat, code, "
@@ -164,7 +165,7 @@ TEST(LoadSuite, Unknown) {
 
 TEST(LoadSuite, FolderWithoutASuite) {
   const std::string folder = std::string(MG_TEST_DATA) + "/golden";
-  EXPECT_THAT(error_text([&] { load_suite(folder, limits(320, 256)); }),
+  EXPECT_THAT(error_text([&] { load_suite(folder, limits_with(320, 256)); }),
               StrEq("error[suite.folder]: the folder does not say which file is the suite\n"
                     "  where:    " +
                     folder +

@@ -5,12 +5,6 @@
 #include "harness/io/chat_template/jinja_text.h"
 
 namespace mg::jinja {
-namespace {
-
-constexpr int kMaxDepth = 1200;
-
-}  // namespace
-
 Value Interpreter::eval(const Expr& expression) {
   tick();
   if (depth_ >= kMaxDepth) {

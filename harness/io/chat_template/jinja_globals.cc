@@ -138,27 +138,21 @@ Value strftime_now(Interpreter& run, const Value&, Arguments& arguments) {
   return run.text(std::move(out));
 }
 
-struct Row {
-  std::string_view name;
-  Native native;
-};
-
 constexpr std::array kGlobals = {
-    Row{"cycler", cycler},
-    Row{"dict", make_dict},
-    Row{"joiner", joiner},
-    Row{"namespace", make_namespace},
-    Row{"raise_exception", raise_exception},
-    Row{"range", range},
-    Row{"strftime_now", strftime_now},
+    NativeRow{"cycler", cycler},
+    NativeRow{"dict", make_dict},
+    NativeRow{"joiner", joiner},
+    NativeRow{"namespace", make_namespace},
+    NativeRow{"raise_exception", raise_exception},
+    NativeRow{"range", range},
+    NativeRow{"strftime_now", strftime_now},
 };
 
 }  // namespace
 
 std::optional<Value> global(Interpreter& run, std::string_view name) {
-  const auto found = std::find_if(kGlobals.begin(), kGlobals.end(),
-                                  [name](const Row& row) { return row.name == name; });
-  if (found == kGlobals.end()) {
+  const Native native = find_native(kGlobals, name);
+  if (native == nullptr) {
     if (name == "lipsum") {
       run.fail("chat_template.unsupported", "the function lipsum is not supported");
     }
@@ -166,7 +160,7 @@ std::optional<Value> global(Interpreter& run, std::string_view name) {
   }
   Callable function;
   function.name = std::string(name);
-  function.native = found->native;
+  function.native = native;
   return run.heap().callable(std::move(function));
 }
 

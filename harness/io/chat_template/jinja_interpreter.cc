@@ -9,7 +9,6 @@
 namespace mg::jinja {
 namespace {
 
-constexpr int kMaxDepth = 1200;
 constexpr int kMaxLoopDepth = 200;
 
 }  // namespace

@@ -157,6 +157,8 @@ class Interpreter {
   // Bounds the C++ stack.
   struct Depth;
 
+  static constexpr int kMaxDepth = 1200;  // of nested evaluation
+
   const Template& template_;
   Heap heap_;
   std::int64_t steps_left_;
@@ -168,7 +170,7 @@ class Interpreter {
   std::string* root_output_ = nullptr;
   std::vector<GeneratedSpan> generated_;
   int line_ = 1;
-  int depth_ = 0;
+  int depth_ = 0;  // at most kMaxDepth
 };
 
 /// The value a name has unless the template sets it: range, namespace, ...; nothing for others.

@@ -360,43 +360,36 @@ Value group_by(Interpreter& run, const Value& input, Arguments& arguments) {
   return run.heap().list(std::move(out));
 }
 
-struct Row {
-  std::string_view name;
-  Native native;
-};
-
-constexpr std::array kFilters = {
-    Row{"attr", attr},
-    Row{"batch", batch},
-    Row{"count", length},
-    Row{"dictsort", dict_sort},
-    Row{"first", first},
-    Row{"groupby", group_by},
-    Row{"items", items},
-    Row{"join", join},
-    Row{"last", last},
-    Row{"length", length},
-    Row{"list", to_list},
-    Row{"map", map},
-    Row{"max", extreme<true>},
-    Row{"min", extreme<false>},
-    Row{"reject", choose<false, false>},
-    Row{"rejectattr", choose<false, true>},
-    Row{"reverse", reverse},
-    Row{"select", choose<true, false>},
-    Row{"selectattr", choose<true, true>},
-    Row{"slice", slice},
-    Row{"sort", sort},
-    Row{"sum", sum},
-    Row{"unique", unique},
+constexpr std::array kListFilters = {
+    NativeRow{"attr", attr},
+    NativeRow{"batch", batch},
+    NativeRow{"count", length},
+    NativeRow{"dictsort", dict_sort},
+    NativeRow{"first", first},
+    NativeRow{"groupby", group_by},
+    NativeRow{"items", items},
+    NativeRow{"join", join},
+    NativeRow{"last", last},
+    NativeRow{"length", length},
+    NativeRow{"list", to_list},
+    NativeRow{"map", map},
+    NativeRow{"max", extreme<true>},
+    NativeRow{"min", extreme<false>},
+    NativeRow{"reject", choose<false, false>},
+    NativeRow{"rejectattr", choose<false, true>},
+    NativeRow{"reverse", reverse},
+    NativeRow{"select", choose<true, false>},
+    NativeRow{"selectattr", choose<true, true>},
+    NativeRow{"slice", slice},
+    NativeRow{"sort", sort},
+    NativeRow{"sum", sum},
+    NativeRow{"unique", unique},
 };
 
 }  // namespace
 
 Native find_list_filter(std::string_view name) {
-  const auto found = std::find_if(kFilters.begin(), kFilters.end(),
-                                  [name](const Row& row) { return row.name == name; });
-  return found == kFilters.end() ? nullptr : found->native;
+  return find_native(kListFilters, name);
 }
 
 }  // namespace mg::jinja

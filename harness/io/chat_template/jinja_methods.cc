@@ -11,11 +11,6 @@
 namespace mg::jinja {
 namespace {
 
-struct Row {
-  std::string_view name;
-  Native native;
-};
-
 const Text& self_text(const Value& self) {
   return *as_text(self);
 }
@@ -110,7 +105,7 @@ std::string replaced(Interpreter& run, std::string_view text, std::string_view f
   return out.append(text.substr(at));
 }
 
-Value replace(Interpreter& run, const Value& self, Arguments& arguments) {
+Value replace_text(Interpreter& run, const Value& self, Arguments& arguments) {
   const Bound bound(run, arguments, "replace", {"old", "new", "count"});
   run.need_text(bound.need(0), "old");
   run.need_text(bound.need(1), "new");
@@ -263,7 +258,7 @@ Value count(Interpreter& run, const Value& self, Arguments& arguments) {
                                                 : occurrences(text, word));
 }
 
-Value join(Interpreter& run, const Value& self, Arguments& arguments) {
+Value join_items(Interpreter& run, const Value& self, Arguments& arguments) {
   const Bound bound(run, arguments, "join", {"iterable"});
   std::string out;
   bool first = true;
@@ -276,7 +271,7 @@ Value join(Interpreter& run, const Value& self, Arguments& arguments) {
   return like(run, self, std::move(out));
 }
 
-Value format(Interpreter& run, const Value& self, Arguments& arguments) {
+Value format_text(Interpreter& run, const Value& self, Arguments& arguments) {
   return like(run, self, format_braces(run, self_text(self).text, arguments));
 }
 
@@ -383,46 +378,46 @@ Value is_title(Interpreter& run, const Value& self, Arguments& arguments) {
 }
 
 constexpr std::array kText = {
-    Row{"capitalize", mapped<python_capitalize>},
-    Row{"casefold", mapped<python_lower>},
-    Row{"center", justify<'^'>},
-    Row{"count", count},
-    Row{"endswith", starts_or_ends<false>},
-    Row{"find", find<false, false>},
-    Row{"format", format},
-    Row{"index", find<false, true>},
-    Row{"isalnum", is_alnum},
-    Row{"isalpha", all_are<CharKind::kLetter>},
-    Row{"isascii", is_ascii},
-    Row{"isdecimal", all_are<CharKind::kDecimal>},
-    Row{"isdigit", all_are<CharKind::kDigit>},
-    Row{"islower", is_case<CharKind::kLower, CharKind::kUpper>},
-    Row{"isnumeric", all_are<CharKind::kNumeric>},
-    Row{"isspace", is_space},
-    Row{"istitle", is_title},
-    Row{"isupper", is_case<CharKind::kUpper, CharKind::kLower>},
-    Row{"join", join},
-    Row{"ljust", justify<'<'>},
-    Row{"lower", mapped<python_lower>},
-    Row{"lstrip", strip<true, false>},
-    Row{"partition", partition<false>},
-    Row{"removeprefix", remove_affix<true>},
-    Row{"removesuffix", remove_affix<false>},
-    Row{"replace", replace},
-    Row{"rfind", find<true, false>},
-    Row{"rindex", find<true, true>},
-    Row{"rjust", justify<'>'>},
-    Row{"rpartition", partition<true>},
-    Row{"rsplit", split<true>},
-    Row{"rstrip", strip<false, true>},
-    Row{"split", split<false>},
-    Row{"splitlines", splitlines},
-    Row{"startswith", starts_or_ends<true>},
-    Row{"strip", strip<true, true>},
-    Row{"swapcase", mapped<swap_case>},
-    Row{"title", mapped<python_title>},
-    Row{"upper", mapped<python_upper>},
-    Row{"zfill", justify<'0'>},
+    NativeRow{"capitalize", mapped<python_capitalize>},
+    NativeRow{"casefold", mapped<python_lower>},
+    NativeRow{"center", justify<'^'>},
+    NativeRow{"count", count},
+    NativeRow{"endswith", starts_or_ends<false>},
+    NativeRow{"find", find<false, false>},
+    NativeRow{"format", format_text},
+    NativeRow{"index", find<false, true>},
+    NativeRow{"isalnum", is_alnum},
+    NativeRow{"isalpha", all_are<CharKind::kLetter>},
+    NativeRow{"isascii", is_ascii},
+    NativeRow{"isdecimal", all_are<CharKind::kDecimal>},
+    NativeRow{"isdigit", all_are<CharKind::kDigit>},
+    NativeRow{"islower", is_case<CharKind::kLower, CharKind::kUpper>},
+    NativeRow{"isnumeric", all_are<CharKind::kNumeric>},
+    NativeRow{"isspace", is_space},
+    NativeRow{"istitle", is_title},
+    NativeRow{"isupper", is_case<CharKind::kUpper, CharKind::kLower>},
+    NativeRow{"join", join_items},
+    NativeRow{"ljust", justify<'<'>},
+    NativeRow{"lower", mapped<python_lower>},
+    NativeRow{"lstrip", strip<true, false>},
+    NativeRow{"partition", partition<false>},
+    NativeRow{"removeprefix", remove_affix<true>},
+    NativeRow{"removesuffix", remove_affix<false>},
+    NativeRow{"replace", replace_text},
+    NativeRow{"rfind", find<true, false>},
+    NativeRow{"rindex", find<true, true>},
+    NativeRow{"rjust", justify<'>'>},
+    NativeRow{"rpartition", partition<true>},
+    NativeRow{"rsplit", split<true>},
+    NativeRow{"rstrip", strip<false, true>},
+    NativeRow{"split", split<false>},
+    NativeRow{"splitlines", splitlines},
+    NativeRow{"startswith", starts_or_ends<true>},
+    NativeRow{"strip", strip<true, true>},
+    NativeRow{"swapcase", mapped<swap_case>},
+    NativeRow{"title", mapped<python_title>},
+    NativeRow{"upper", mapped<python_upper>},
+    NativeRow{"zfill", justify<'0'>},
 };
 
 Value dict_get(Interpreter& run, const Value& self, Arguments& arguments) {
@@ -443,11 +438,11 @@ Value copy(Interpreter& run, const Value& self, Arguments& arguments) {
 }
 
 constexpr std::array kDict = {
-    Row{"copy", copy},
-    Row{"get", dict_get},
-    Row{"items", dict_view<View::Kind::kItems>},
-    Row{"keys", dict_view<View::Kind::kKeys>},
-    Row{"values", dict_view<View::Kind::kValues>},
+    NativeRow{"copy", copy},
+    NativeRow{"get", dict_get},
+    NativeRow{"items", dict_view<View::Kind::kItems>},
+    NativeRow{"keys", dict_view<View::Kind::kKeys>},
+    NativeRow{"values", dict_view<View::Kind::kValues>},
 };
 
 Value list_count(Interpreter& run, const Value& self, Arguments& arguments) {
@@ -468,8 +463,8 @@ Value list_index(Interpreter& run, const Value& self, Arguments& arguments) {
   return static_cast<std::int64_t>(found - items.begin());
 }
 
-constexpr std::array kList = {Row{"copy", copy}, Row{"count", list_count},
-                              Row{"index", list_index}};
+constexpr std::array kList = {NativeRow{"copy", copy}, NativeRow{"count", list_count},
+                              NativeRow{"index", list_index}};
 
 Value loop_cycle(Interpreter& run, const Value& self, Arguments& arguments) {
   if (arguments.positional.empty()) {
@@ -488,7 +483,7 @@ Value loop_changed(Interpreter&, const Value& self, Arguments& arguments) {
   return !same;
 }
 
-constexpr std::array kLoop = {Row{"changed", loop_changed}, Row{"cycle", loop_cycle}};
+constexpr std::array kLoop = {NativeRow{"changed", loop_changed}, NativeRow{"cycle", loop_cycle}};
 
 Value cycler_next(Interpreter& run, const Value& self, Arguments& arguments) {
   const Bound bound(run, arguments, "next", {});
@@ -502,7 +497,7 @@ Value cycler_reset(Interpreter& run, const Value& self, Arguments& arguments) {
   return None{};
 }
 
-constexpr std::array kCycler = {Row{"next", cycler_next}, Row{"reset", cycler_reset}};
+constexpr std::array kCycler = {NativeRow{"next", cycler_next}, NativeRow{"reset", cycler_reset}};
 
 Value float_is_integer(Interpreter& run, const Value& self, Arguments& arguments) {
   const Bound bound(run, arguments, "is_integer", {});
@@ -510,34 +505,27 @@ Value float_is_integer(Interpreter& run, const Value& self, Arguments& arguments
   return std::isfinite(value) && !(std::floor(value) < value);
 }
 
-constexpr std::array kFloat = {Row{"is_integer", float_is_integer}};
-
-template <std::size_t size>
-Native row_of(const std::array<Row, size>& rows, std::string_view name) {
-  const auto found =
-      std::find_if(rows.begin(), rows.end(), [name](const Row& row) { return row.name == name; });
-  return found == rows.end() ? nullptr : found->native;
-}
+constexpr std::array kFloat = {NativeRow{"is_integer", float_is_integer}};
 
 }  // namespace
 
 Native find_method(const Value& value, std::string_view name) {
   if (as_text(value) != nullptr) {
-    return row_of(kText, name);
+    return find_native(kText, name);
   }
   if (as_dict(value) != nullptr) {
-    return row_of(kDict, name);
+    return find_native(kDict, name);
   }
   if (const List* list = as_list(value)) {
-    return list->tuple && name == "copy" ? nullptr : row_of(kList, name);
+    return list->tuple && name == "copy" ? nullptr : find_native(kList, name);
   }
   if (std::holds_alternative<Loop*>(value)) {
-    return row_of(kLoop, name);
+    return find_native(kLoop, name);
   }
   if (const auto* cycle = std::get_if<Cycle*>(&value); cycle != nullptr && !(*cycle)->joiner) {
-    return row_of(kCycler, name);
+    return find_native(kCycler, name);
   }
-  return std::holds_alternative<double>(value) ? row_of(kFloat, name) : nullptr;
+  return std::holds_alternative<double>(value) ? find_native(kFloat, name) : nullptr;
 }
 
 }  // namespace mg::jinja

@@ -15,14 +15,14 @@ std::string markup_or_escaped(const Text& part) {
   return part.markup ? std::string(part.text) : html_escape(part.text);
 }
 
-constexpr int kMaxNesting = 300;
+constexpr int kMaxPrinted = 300;
 
 std::string_view symbol_of(BinaryOp op) {
   static constexpr std::array<std::string_view, 7> kSymbols = {"+", "-", "*", "/", "//", "%", "**"};
   return kSymbols[static_cast<std::size_t>(op)];
 }
 
-bool is_sequence(const Value& value) {
+bool adds_up(const Value& value) {
   return as_text(value) != nullptr || as_list(value) != nullptr;
 }
 
@@ -34,13 +34,13 @@ Value Interpreter::binary(BinaryOp op, const Value& left, const Value& right) {
     return text(format_percent(*this, as_text(left)->text, right), as_text(left)->markup);
   }
   need_defined(right);
-  if (op == BinaryOp::kAdd && is_sequence(left)) {
+  if (op == BinaryOp::kAdd && adds_up(left)) {
     return add(left, right);
   }
-  if (op == BinaryOp::kMul && (is_sequence(left) || is_sequence(right))) {
-    const auto times = as_integer(is_sequence(left) ? right : left);
+  if (op == BinaryOp::kMul && (adds_up(left) || adds_up(right))) {
+    const auto times = as_integer(adds_up(left) ? right : left);
     if (times) {
-      return repeat(is_sequence(left) ? left : right, *times);
+      return repeat(adds_up(left) ? left : right, *times);
     }
   }
   const auto left_integer = as_integer(left);
@@ -273,7 +273,7 @@ std::string Interpreter::str(const Value& value) {
 
 std::string Interpreter::repr(const Value& value, int depth) {
   tick();
-  if (depth > kMaxNesting) {
+  if (depth > kMaxPrinted) {
     fail("chat_template.limit", "a value is nested too deeply to print");
   }
   const auto list = [&](const Values& items, std::string_view open, std::string_view close) {

@@ -8,12 +8,12 @@
 namespace mg::jinja {
 namespace {
 
-constexpr int kMaxDepth = 400;
+constexpr int kMaxParseDepth = 400;
 
 }  // namespace
 
 Parser::Depth::Depth(Parser& parser) : parser_(parser) {
-  if (++parser_.depth_ > kMaxDepth) {
+  if (++parser_.depth_ > kMaxParseDepth) {
     parser_.fail("the template is nested too deeply");
   }
 }

@@ -127,59 +127,52 @@ Value test_exists(Interpreter& run, const Value& input, Arguments& arguments) {
   return as_text(input) != nullptr && find_test(as_text(input)->text) != nullptr;
 }
 
-struct Row {
-  std::string_view name;
-  Native native;
-};
-
 constexpr std::array kTests = {
-    Row{"!=", compares<CompareOp::kNotEqual>},
-    Row{"<", compares<CompareOp::kLess>},
-    Row{"<=", compares<CompareOp::kLessEqual>},
-    Row{"==", compares<CompareOp::kEqual>},
-    Row{">", compares<CompareOp::kGreater>},
-    Row{">=", compares<CompareOp::kGreaterEqual>},
-    Row{"boolean", plain<is_boolean>},
-    Row{"callable", plain<is_callable>},
-    Row{"defined", plain<is_defined>},
-    Row{"divisibleby", divisible_by},
-    Row{"eq", compares<CompareOp::kEqual>},
-    Row{"equalto", compares<CompareOp::kEqual>},
-    Row{"escaped", plain<is_escaped>},
-    Row{"even", is_parity<0>},
-    Row{"false", plain<is_exactly_false>},
-    Row{"filter", filter_exists},
-    Row{"float", plain<is_float>},
-    Row{"ge", compares<CompareOp::kGreaterEqual>},
-    Row{"greaterthan", compares<CompareOp::kGreater>},
-    Row{"gt", compares<CompareOp::kGreater>},
-    Row{"in", is_in},
-    Row{"integer", plain<is_integer>},
-    Row{"iterable", plain<is_iterable>},
-    Row{"le", compares<CompareOp::kLessEqual>},
-    Row{"lessthan", compares<CompareOp::kLess>},
-    Row{"lower", is_case<false>},
-    Row{"lt", compares<CompareOp::kLess>},
-    Row{"mapping", plain<is_mapping>},
-    Row{"ne", compares<CompareOp::kNotEqual>},
-    Row{"none", plain<is_none_value>},
-    Row{"number", plain<is_number>},
-    Row{"odd", is_parity<1>},
-    Row{"sameas", same_as},
-    Row{"sequence", plain<is_sequence>},
-    Row{"string", plain<is_string>},
-    Row{"test", test_exists},
-    Row{"true", plain<is_exactly_true>},
-    Row{"undefined", plain<is_not_defined>},
-    Row{"upper", is_case<true>},
+    NativeRow{"!=", compares<CompareOp::kNotEqual>},
+    NativeRow{"<", compares<CompareOp::kLess>},
+    NativeRow{"<=", compares<CompareOp::kLessEqual>},
+    NativeRow{"==", compares<CompareOp::kEqual>},
+    NativeRow{">", compares<CompareOp::kGreater>},
+    NativeRow{">=", compares<CompareOp::kGreaterEqual>},
+    NativeRow{"boolean", plain<is_boolean>},
+    NativeRow{"callable", plain<is_callable>},
+    NativeRow{"defined", plain<is_defined>},
+    NativeRow{"divisibleby", divisible_by},
+    NativeRow{"eq", compares<CompareOp::kEqual>},
+    NativeRow{"equalto", compares<CompareOp::kEqual>},
+    NativeRow{"escaped", plain<is_escaped>},
+    NativeRow{"even", is_parity<0>},
+    NativeRow{"false", plain<is_exactly_false>},
+    NativeRow{"filter", filter_exists},
+    NativeRow{"float", plain<is_float>},
+    NativeRow{"ge", compares<CompareOp::kGreaterEqual>},
+    NativeRow{"greaterthan", compares<CompareOp::kGreater>},
+    NativeRow{"gt", compares<CompareOp::kGreater>},
+    NativeRow{"in", is_in},
+    NativeRow{"integer", plain<is_integer>},
+    NativeRow{"iterable", plain<is_iterable>},
+    NativeRow{"le", compares<CompareOp::kLessEqual>},
+    NativeRow{"lessthan", compares<CompareOp::kLess>},
+    NativeRow{"lower", is_case<false>},
+    NativeRow{"lt", compares<CompareOp::kLess>},
+    NativeRow{"mapping", plain<is_mapping>},
+    NativeRow{"ne", compares<CompareOp::kNotEqual>},
+    NativeRow{"none", plain<is_none_value>},
+    NativeRow{"number", plain<is_number>},
+    NativeRow{"odd", is_parity<1>},
+    NativeRow{"sameas", same_as},
+    NativeRow{"sequence", plain<is_sequence>},
+    NativeRow{"string", plain<is_string>},
+    NativeRow{"test", test_exists},
+    NativeRow{"true", plain<is_exactly_true>},
+    NativeRow{"undefined", plain<is_not_defined>},
+    NativeRow{"upper", is_case<true>},
 };
 
 }  // namespace
 
 Native find_test(std::string_view name) {
-  const auto found = std::find_if(kTests.begin(), kTests.end(),
-                                  [name](const Row& row) { return row.name == name; });
-  return found == kTests.end() ? nullptr : found->native;
+  return find_native(kTests, name);
 }
 
 }  // namespace mg::jinja

@@ -375,46 +375,39 @@ Value pretty(Interpreter& run, const Value& input, Arguments& arguments) {
   return run.text(text);
 }
 
-struct Row {
-  std::string_view name;
-  Native native;
-};
-
-constexpr std::array kFilters = {
-    Row{"abs", absolute},
-    Row{"capitalize", by_method<kCapitalize>},
-    Row{"center", center},
-    Row{"d", default_value},
-    Row{"default", default_value},
-    Row{"e", escape},
-    Row{"escape", escape},
-    Row{"float", to_float},
-    Row{"forceescape", force_escape},
-    Row{"format", format},
-    Row{"indent", indent},
-    Row{"int", to_int},
-    Row{"lower", by_method<kLower>},
-    Row{"pprint", pretty},
-    Row{"replace", replace},
-    Row{"round", round},
-    Row{"safe", safe},
-    Row{"string", to_string},
-    Row{"striptags", strip_tags},
-    Row{"title", title},
-    Row{"tojson", to_json_filter},
-    Row{"trim", trim},
-    Row{"truncate", truncate},
-    Row{"upper", by_method<kUpper>},
-    Row{"urlencode", url_encode},
-    Row{"wordcount", word_count},
+constexpr std::array kTextFilters = {
+    NativeRow{"abs", absolute},
+    NativeRow{"capitalize", by_method<kCapitalize>},
+    NativeRow{"center", center},
+    NativeRow{"d", default_value},
+    NativeRow{"default", default_value},
+    NativeRow{"e", escape},
+    NativeRow{"escape", escape},
+    NativeRow{"float", to_float},
+    NativeRow{"forceescape", force_escape},
+    NativeRow{"format", format},
+    NativeRow{"indent", indent},
+    NativeRow{"int", to_int},
+    NativeRow{"lower", by_method<kLower>},
+    NativeRow{"pprint", pretty},
+    NativeRow{"replace", replace},
+    NativeRow{"round", round},
+    NativeRow{"safe", safe},
+    NativeRow{"string", to_string},
+    NativeRow{"striptags", strip_tags},
+    NativeRow{"title", title},
+    NativeRow{"tojson", to_json_filter},
+    NativeRow{"trim", trim},
+    NativeRow{"truncate", truncate},
+    NativeRow{"upper", by_method<kUpper>},
+    NativeRow{"urlencode", url_encode},
+    NativeRow{"wordcount", word_count},
 };
 
 }  // namespace
 
 Native find_text_filter(std::string_view name) {
-  const auto found = std::find_if(kFilters.begin(), kFilters.end(),
-                                  [name](const Row& row) { return row.name == name; });
-  return found == kFilters.end() ? nullptr : found->native;
+  return find_native(kTextFilters, name);
 }
 
 Native find_filter(std::string_view name) {

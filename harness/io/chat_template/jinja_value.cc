@@ -9,8 +9,8 @@
 namespace mg::jinja {
 namespace {
 
-constexpr int kMaxDepth =
-    200;  // of nested containers compared; deeper ones come only from hostile input
+// Of nested containers compared; deeper ones come only from hostile input.
+constexpr int kMaxCompared = 200;
 
 bool equal_at(const Value& left, const Value& right, int depth);
 
@@ -29,7 +29,7 @@ bool equal_dicts(const Dict& left, const Dict& right, int depth) {
 }
 
 bool equal_at(const Value& left, const Value& right, int depth) {
-  if (depth > kMaxDepth) {
+  if (depth > kMaxCompared) {
     throw Error({.code = "chat_template.limit",
                  .what = "values are nested too deeply to compare",
                  .where = {},
@@ -77,6 +77,12 @@ bool equal_at(const Value& left, const Value& right, int depth) {
 }
 
 }  // namespace
+
+Native find_native(std::span<const NativeRow> rows, std::string_view name) {
+  const auto found = std::find_if(rows.begin(), rows.end(),
+                                  [name](const NativeRow& row) { return row.name == name; });
+  return found == rows.end() ? nullptr : found->native;
+}
 
 const Value* Dict::find(std::string_view key) const {
   const auto found = by_text.find(key);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -119,6 +120,15 @@ struct Scope;
 struct MacroNode;
 struct ForNode;
 using Native = Value (*)(Interpreter&, const Value& self, Arguments& arguments);
+
+/// A row of a table of functions by name (filters, tests, methods, globals).
+struct NativeRow {
+  std::string_view name;
+  Native native;
+};
+
+/// nullptr where no row has the name.
+Native find_native(std::span<const NativeRow> rows, std::string_view name);
 
 struct Callable {
   std::string name;

@@ -9,7 +9,7 @@
 namespace mg {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr int kMaxDecoders = 32;
 using Tokens = std::vector<std::string>;
 
 std::string joined(const Tokens& tokens) {
@@ -144,7 +144,7 @@ Decoder Decoder::read(const Component& component) {
 
 void Decoder::add(const Component& component, int depth) {
   const std::string type = component.type();
-  if (depth > kMaxDepth) {
+  if (depth > kMaxDecoders) {
     component.bad("fewer nested sequences");
   }
   if (type == "Sequence") {

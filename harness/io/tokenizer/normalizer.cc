@@ -6,7 +6,7 @@
 namespace mg {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr int kMaxNormalizers = 32;
 
 void run(UnicodeForm form, AlignedText& text, RegexScratch&) {
   apply_form(text, form);
@@ -78,7 +78,7 @@ Normalizer Normalizer::read(const Component& component) {
 
 void Normalizer::add(const Component& component, int depth) {
   const std::string type = component.type();
-  if (depth > kMaxDepth) {
+  if (depth > kMaxNormalizers) {
     component.bad("fewer nested sequences");
   }
   if (type == "Sequence") {

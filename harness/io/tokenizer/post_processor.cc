@@ -5,7 +5,7 @@
 namespace mg {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr int kMaxPostProcessors = 32;
 constexpr std::size_t kMaxLayout =
     4096;  // a sequence of templates that repeat $A grows exponentially
 
@@ -24,7 +24,7 @@ PostProcessor PostProcessor::read(const Component& component) {
 
 void PostProcessor::add(const Component& component, int depth) {
   const std::string type = component.type();
-  if (depth > kMaxDepth) {
+  if (depth > kMaxPostProcessors) {
     component.bad("fewer nested sequences");
   }
   if (type == "Sequence") {

@@ -6,7 +6,7 @@
 namespace mg {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr int kMaxPreTokenizers = 32;
 
 // GPT-2's expression (encoder.py), which ByteLevel uses unless told not to.
 constexpr std::string_view kGpt2Expression =
@@ -163,7 +163,7 @@ PreTokenizer PreTokenizer::read(const Component& component) {
 
 void PreTokenizer::add(const Component& component, int depth) {
   const std::string type = component.type();
-  if (depth > kMaxDepth) {
+  if (depth > kMaxPreTokenizers) {
     component.bad("fewer nested sequences");
   }
   if (type == "Sequence") {

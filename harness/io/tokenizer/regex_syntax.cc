@@ -14,7 +14,7 @@
 namespace mg {
 namespace {
 
-constexpr int kMaxDepth = 100;
+constexpr int kMaxGroups = 100;
 
 std::string concat(std::initializer_list<std::string_view> parts) {
   std::string out;
@@ -122,7 +122,7 @@ std::string class_literal(char32_t c) {
 }
 
 std::string Translator::alternatives(bool caseless, int depth) {
-  if (depth > kMaxDepth) {
+  if (depth > kMaxGroups) {
     unsupported("more than 100 nested groups");
   }
   std::string out = branch(caseless, depth);
@@ -437,7 +437,7 @@ std::string Translator::quantified(std::string piece) {
 
 // The opening bracket is behind us.  && binds weaker than everything else inside.
 ClassText Translator::char_class(bool caseless, int depth) {
-  if (depth > kMaxDepth) {
+  if (depth > kMaxGroups) {
     unsupported("more than 100 nested groups");
   }
   const bool negated = accept("^");

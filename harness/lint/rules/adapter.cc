@@ -394,7 +394,7 @@ void base_name(const Context& context, Reporter& report) {
                .actual = name});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kAdapterRules = std::to_array<Rule>({
     {.id = "adapter.alpha",
      .catalogue = "F19",
      .severity = Severity::kError,
@@ -503,7 +503,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> adapter_rules() {
-  return kRules;
+  return kAdapterRules;
 }
 
 }  // namespace mg::lint

@@ -39,14 +39,14 @@ void processor(const Context& context, Reporter& report) {
   if (!is_multimodal(context.merged)) {
     return;
   }
-  constexpr auto kFiles = std::to_array<const char*>(
+  constexpr auto kProcessorFiles = std::to_array<const char*>(
       {"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"});
   bool any = false;
-  for (const char* file : kFiles) {
+  for (const char* file : kProcessorFiles) {
     any |= context.merged.has_file(file);
   }
   bool base_any = false;
-  for (const char* file : kFiles) {
+  for (const char* file : kProcessorFiles) {
     if (!context.base_has(file)) {
       continue;
     }
@@ -72,7 +72,7 @@ void processor(const Context& context, Reporter& report) {
     }
   }
   if (!any && !base_any) {
-    report.note({.subject = kFiles.front(),
+    report.note({.subject = kProcessorFiles.front(),
                  .message = "a multimodal config without a processor file",
                  .expected = {},
                  .actual = context.base ? "the base has none either" : "give --base to compare"});
@@ -132,7 +132,7 @@ void custom_code(const Context& context, Reporter& report) {
                 .fix = repairable ? "" : "copy the .py files from the repository of the base"});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kCompanionsRules = std::to_array<Rule>({
     {.id = "files.adapter-left",
      .catalogue = "F17",
      .severity = Severity::kError,
@@ -159,7 +159,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> companion_file_rules() {
-  return kRules;
+  return kCompanionsRules;
 }
 
 }  // namespace mg::lint

@@ -408,7 +408,7 @@ void lengths(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kConfigRules = std::to_array<Rule>({
     {.id = "config.incomplete",
      .catalogue = "F49",
      .severity = Severity::kError,
@@ -484,7 +484,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> config_rules() {
-  return kRules;
+  return kConfigRules;
 }
 
 }  // namespace mg::lint

@@ -140,7 +140,7 @@ void changed(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kDtypesRules = std::to_array<Rule>({
     {.id = "config.dtype",
      .catalogue = "F05",
      .severity = Severity::kWarning,
@@ -168,7 +168,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> dtype_rules() {
-  return kRules;
+  return kDtypesRules;
 }
 
 }  // namespace mg::lint

@@ -134,7 +134,7 @@ void dangling_link(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kFilesRules = std::to_array<Rule>({
     {.id = "files.unreadable-json",
      .catalogue = "F39",
      .severity = Severity::kError,
@@ -203,7 +203,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> file_rules() {
-  return kRules;
+  return kFilesRules;
 }
 
 }  // namespace mg::lint

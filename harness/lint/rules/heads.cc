@@ -255,7 +255,7 @@ void rows(const Context& context, Reporter& report) {
                                   : "the two matrices differ: resize both, then export again"});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kHeadsRules = std::to_array<Rule>({
     {.id = "head.missing",
      .catalogue = "F60",
      .severity = Severity::kError,
@@ -297,7 +297,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> head_rules() {
-  return kRules;
+  return kHeadsRules;
 }
 
 }  // namespace mg::lint

@@ -13,9 +13,6 @@
 namespace mg::lint {
 namespace {
 
-constexpr std::string_view kSingle = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
-
 /// "model-00002-of-00005.safetensors" -> {2, 5}
 std::optional<std::pair<int, int>> shard_number(std::string_view name) {
   const std::size_t of = name.rfind("-of-");
@@ -76,7 +73,7 @@ void disagrees(const Context& context, Reporter& report) {
              (problem.kind == Kind::kNotInShard && !problem.other.empty());
   }
   if (!texts.empty()) {
-    report.error({.subject = std::string(kIndex),
+    report.error({.subject = std::string(kWeightsIndex),
                   .message = fmt::format("the index and the shards disagree about {} {}; a loader "
                                          "misses tensors or reads stale ones",
                                          texts.size(), texts.size() == 1 ? "entry" : "entries"),
@@ -90,7 +87,7 @@ void disagrees(const Context& context, Reporter& report) {
 
 void missing(const Context& context, Reporter& report) {
   const ModelFolder& model = context.merged;
-  if (model.scan.entry(kIndex) != nullptr || model.has_file(kSingle) ||
+  if (model.scan.entry(kWeightsIndex) != nullptr || model.has_file(kWeightsFile) ||
       model.weight_files.empty()) {
     return;
   }
@@ -104,10 +101,10 @@ void missing(const Context& context, Reporter& report) {
   }
   const bool whole = total > 0 && static_cast<int>(parts.size()) == total &&
                      static_cast<int>(model.weight_files.size()) == total;
-  report.error({.subject = std::string(kIndex),
+  report.error({.subject = std::string(kWeightsIndex),
                 .message = "the weights are in files that loaders find only through an index, and "
                            "there is none",
-                .expected = std::string(kIndex),
+                .expected = std::string(kWeightsIndex),
                 .actual = listed(model.weight_files),
                 .edits = whole ? std::vector<Edit>{write_index()} : std::vector<Edit>{},
                 .fix = whole ? "write the index from the shards' headers"
@@ -122,7 +119,7 @@ void shard_count(const Context& context, Reporter& report) {
   for (const std::string& name : model.weight_files) {
     const auto number = shard_number(name);
     if (number && number->second != static_cast<int>(model.weight_files.size())) {
-      report.error({.subject = std::string(kIndex),
+      report.error({.subject = std::string(kWeightsIndex),
                     .message = "the shards' names announce another number of files than the index "
                                "names: part of an upload or of an older export",
                     .expected = fmt::format("{} files, as {} says", number->second, name),
@@ -134,8 +131,8 @@ void shard_count(const Context& context, Reporter& report) {
 
 void two_sets(const Context& context, Reporter& report) {
   const ModelFolder& model = context.merged;
-  if (model.index && model.has_file(kSingle) && !is_read(model, std::string(kSingle))) {
-    report.error({.subject = std::string(kSingle),
+  if (model.index && model.has_file(kWeightsFile) && !is_read(model, std::string(kWeightsFile))) {
+    report.error({.subject = std::string(kWeightsFile),
                   .message = "the folder holds two sets of weights: transformers reads "
                              "model.safetensors, vLLM reads what the index names",
                   .expected = "model.safetensors, or shards with an index",
@@ -145,12 +142,12 @@ void two_sets(const Context& context, Reporter& report) {
 
 void stray(const Context& context, Reporter& report) {
   const ModelFolder& model = context.merged;
-  if (model.index_problem || (!model.index && !model.has_file(kSingle))) {
+  if (model.index_problem || (!model.index && !model.has_file(kWeightsFile))) {
     return;
   }
   for (const FolderEntry& entry : model.scan.entries) {
     if (entry.kind != FileKind::kSafetensors || entry.is_folder || is_read(model, entry.name) ||
-        entry.name == kSingle) {
+        entry.name == kWeightsFile) {
       continue;
     }
     Reporter::Details details = {
@@ -194,15 +191,15 @@ void total_size(const Context& context, Reporter& report) {
       *model.index->total_size == model.tensor_bytes()) {
     return;
   }
-  report.warning(
-      {.subject = std::string(kIndex) + ": metadata.total_size",
-       .message = "the index announces another size than the tensors have",
-       .expected = std::to_string(model.tensor_bytes()),
-       .actual = std::to_string(*model.index->total_size),
-       .edits = {set_key(std::string(kIndex), {"metadata", "total_size"}, model.tensor_bytes())}});
+  report.warning({.subject = std::string(kWeightsIndex) + ": metadata.total_size",
+                  .message = "the index announces another size than the tensors have",
+                  .expected = std::to_string(model.tensor_bytes()),
+                  .actual = std::to_string(*model.index->total_size),
+                  .edits = {set_key(std::string(kWeightsIndex), {"metadata", "total_size"},
+                                    model.tensor_bytes())}});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kIndexRules = std::to_array<Rule>({
     {.id = "index.unusable",
      .catalogue = "F38",
      .severity = Severity::kError,
@@ -265,7 +262,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> index_rules() {
-  return kRules;
+  return kIndexRules;
 }
 
 }  // namespace mg::lint

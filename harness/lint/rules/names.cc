@@ -180,7 +180,7 @@ void bare_backbone(const Context& context, Reporter& report) {
 
 // The generations of failures.md, F15: prefixes of the language and of the vision part.  (SigLIP's
 // inner level, which transformers 5 leaves out, is seen against the base's names alone.)
-enum class Generation { kFlat, kNested, kOld };
+enum class Generation { kFlat, kNested, kOldLlava };
 constexpr auto kGenerationNames =
     std::to_array<std::string_view>({"flat", "nested (transformers 4.52)", "old LLaVA"});
 
@@ -196,9 +196,9 @@ constexpr auto kPrefixes = std::to_array<Prefix>({
     {"model.visual.", Generation::kNested, true},
     {"model.vision_tower.", Generation::kNested, true},
     {"model.multi_modal_projector.", Generation::kNested, true},
-    {"language_model.model.", Generation::kOld, false},
-    {"vision_tower.", Generation::kOld, true},
-    {"multi_modal_projector.", Generation::kOld, true},
+    {"language_model.model.", Generation::kOldLlava, false},
+    {"vision_tower.", Generation::kOldLlava, true},
+    {"multi_modal_projector.", Generation::kOldLlava, true},
     {"model.layers.", Generation::kFlat, false},
     {"model.embed_tokens.", Generation::kFlat, false},
     {"model.norm.", Generation::kFlat, false},
@@ -323,7 +323,7 @@ void other_generation(const Context& context, Reporter& report) {
        .edits = renames_to_base(context)});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kNamesRules = std::to_array<Rule>({
     {.id = "names.peft-wrapping",
      .catalogue = "F13",
      .severity = Severity::kError,
@@ -364,7 +364,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> name_rules() {
-  return kRules;
+  return kNamesRules;
 }
 
 }  // namespace mg::lint

@@ -182,7 +182,7 @@ void without_scale(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kQuantizationRules = std::to_array<Rule>({
     {.id = "config.leftover-quantization",
      .catalogue = "F01",
      .severity = Severity::kError,
@@ -221,7 +221,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> quantization_rules() {
-  return kRules;
+  return kQuantizationRules;
 }
 
 }  // namespace mg::lint

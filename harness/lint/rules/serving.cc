@@ -216,7 +216,7 @@ void double_bos(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kServingRules = std::to_array<Rule>({
     {.id = "serving.rank",
      .catalogue = "F50",
      .severity = Severity::kWarning,
@@ -271,7 +271,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> serving_rules() {
-  return kRules;
+  return kServingRules;
 }
 
 }  // namespace mg::lint

@@ -57,7 +57,7 @@ std::string wanted_by(const Context& context) {
   return context.merged.resolved ? context.merged.resolved->config.architecture : "the base";
 }
 
-void incomplete(const Context& context, Reporter& report) {
+void incomplete_model(const Context& context, Reporter& report) {
   const std::vector<DepartedTensor> missing = of_kind(context, Departure::kMissing);
   if (!missing.empty() && half_written(context, missing)) {
     report.error({.subject = missing.front().name,
@@ -93,7 +93,7 @@ void unexpected(const Context& context, Reporter& report) {
   }
 }
 
-void shapes(const Context& context, Reporter& report) {
+void tensor_shapes(const Context& context, Reporter& report) {
   const std::vector<DepartedTensor> odd = of_kind(context, Departure::kShape);
   if (!odd.empty()) {
     std::vector<std::string> texts;
@@ -222,14 +222,14 @@ void experts(const Context& context, Reporter& report) {
   }
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kTensorsRules = std::to_array<Rule>({
     {.id = "tensors.incomplete",
      .catalogue = "F39",
      .severity = Severity::kError,
      .needs = Needs::kMerged,
      .why = "More than a tenth of the model is not there: an export that failed without saying so.",
      .fix = "export the model again",
-     .check = incomplete},
+     .check = incomplete_model},
     {.id = "tensors.missing",
      .catalogue = "F16",
      .severity = Severity::kError,
@@ -250,7 +250,7 @@ constexpr auto kRules = std::to_array<Rule>({
      .needs = Needs::kMerged,
      .why = "The config is of another model than the tensors; loading ends in a size mismatch.",
      .fix = "take config.json from the base",
-     .check = shapes},
+     .check = tensor_shapes},
     {.id = "tensors.vision",
      .catalogue = "F16",
      .severity = Severity::kError,
@@ -293,7 +293,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> tensor_rules() {
-  return kRules;
+  return kTensorsRules;
 }
 
 }  // namespace mg::lint

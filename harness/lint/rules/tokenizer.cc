@@ -383,7 +383,7 @@ void template_changed(const Context& context, Reporter& report) {
                   .actual = "another"});
 }
 
-constexpr auto kRules = std::to_array<Rule>({
+constexpr auto kTokenizerRules = std::to_array<Rule>({
     {.id = "tokenizer.ids",
      .catalogue = "F36",
      .severity = Severity::kError,
@@ -466,7 +466,7 @@ constexpr auto kRules = std::to_array<Rule>({
 }  // namespace
 
 std::span<const Rule> tokenizer_rules() {
-  return kRules;
+  return kTokenizerRules;
 }
 
 }  // namespace mg::lint

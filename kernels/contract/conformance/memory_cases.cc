@@ -14,10 +14,10 @@ double exactly(std::size_t, double) {
   return 0;
 }
 
-struct Size {
+struct MatSize {
   std::int64_t rows, cols;
 };
-constexpr Size kSizes[] = {{0, 4}, {1, 1}, {3, 17}, {31, 64}, {67, 300}};
+constexpr MatSize kMatSizes[] = {{0, 4}, {1, 1}, {3, 17}, {31, 64}, {67, 300}};
 
 /// n different numbers below `bound`, shuffled.
 std::vector<std::int32_t> distinct_rows(Random& random, std::int64_t n, std::int64_t bound) {
@@ -30,7 +30,7 @@ std::vector<std::int32_t> distinct_rows(Random& random, std::int64_t n, std::int
   return all;
 }
 
-CaseResult run_copy(const Size& size, const Parties& parties, Random& random) {
+CaseResult run_copy(const MatSize& size, const Parties& parties, Random& random) {
   std::vector<float> x = random.normals(size.rows * size.cols);
   if (!x.empty()) {
     x[x.size() / 2] = planted_value(Planted::kNan);
@@ -45,7 +45,7 @@ CaseResult run_copy(const Size& size, const Parties& parties, Random& random) {
       exactly);
 }
 
-CaseResult run_fill(const Size& size, const Parties& parties) {
+CaseResult run_fill(const MatSize& size, const Parties& parties) {
   return judge(
       parties,
       [&](Backend& backend, Stage& stage) {
@@ -56,7 +56,7 @@ CaseResult run_fill(const Size& size, const Parties& parties) {
       exactly);
 }
 
-CaseResult run_gather(const Size& size, const Parties& parties, Random& random) {
+CaseResult run_gather(const MatSize& size, const Parties& parties, Random& random) {
   const std::int64_t source_rows = size.rows + 3;
   const std::vector<float> x = random.normals(source_rows * size.cols);
   std::vector<std::int32_t> rows(static_cast<std::size_t>(size.rows));
@@ -73,7 +73,7 @@ CaseResult run_gather(const Size& size, const Parties& parties, Random& random) 
       exactly);
 }
 
-CaseResult run_scatter(const Size& size, const Parties& parties, Random& random) {
+CaseResult run_scatter(const MatSize& size, const Parties& parties, Random& random) {
   const std::int64_t target_rows = size.rows + 5;
   std::vector<float> x = random.normals(size.rows * size.cols);
   const std::vector<float> y = random.normals(target_rows * size.cols);
@@ -106,7 +106,7 @@ CaseResult run_scatter(const Size& size, const Parties& parties, Random& random)
 }  // namespace
 
 void add_memory_cases(Cases& cases) {
-  for (const Size& size : kSizes) {
+  for (const MatSize& size : kMatSizes) {
     const std::string name = fmt::format("{}x{}", size.rows, size.cols);
     add_case(cases, "copy", name,
              [size](const Parties& p, Random& random) { return run_copy(size, p, random); });
