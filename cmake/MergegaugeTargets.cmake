@@ -9,6 +9,19 @@ target_compile_options(mg_options INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # g++ 12 warns of memcpy in "text" + std::string (GCC bug 105651)
   $<$<BOOL:${MERGEGAUGE_WERROR}>:-Werror>)
 
+# With MERGEGAUGE_UNITY a target's files are compiled eight at a time: most of a file's compile time is the headers of JSON,
+# Eigen, GoogleTest and formatting. Names of anonymous namespaces are therefore unique within a target. SEPARATE names files
+# that must not share: rows of a table that all use the same names, what is generated anew with every commit, what g++ warns
+# of outside the main file.
+function(mg_unity name)
+  if(MERGEGAUGE_UNITY)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    foreach(file IN LISTS ARGN)
+      set_source_files_properties("${file}" PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endforeach()
+  endif()
+endfunction()
+
 # Folders are added bottom up (CMakeLists.txt at the root), so a folder that does not exist yet lies above: a link upward.
 function(mg_check_downward name)
   foreach(used IN LISTS ARGN)
@@ -18,12 +31,13 @@ function(mg_check_downward name)
   endforeach()
 endfunction()
 
-# mg_library(NAME SOURCES a.cc b.cc USES mg_core PkgTarget)   a folder's static library (header-only: no SOURCES)
+# mg_library(NAME SOURCES a.cc b.cc USES mg_core PkgTarget [SEPARATE c.cc])   a folder's static library (header-only: no SOURCES)
 function(mg_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE_USES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;SEPARATE;USES;PRIVATE_USES" ${ARGN})
   mg_check_downward(${name} ${ARG_USES} ${ARG_PRIVATE_USES})
   if(ARG_SOURCES)
-    add_library(${name} STATIC ${ARG_SOURCES})
+    add_library(${name} STATIC ${ARG_SOURCES} ${ARG_SEPARATE})
+    mg_unity(${name} ${ARG_SEPARATE})
     target_link_libraries(${name} PUBLIC ${ARG_USES} PRIVATE mg_options ${ARG_PRIVATE_USES})
     target_include_directories(${name} PUBLIC "${CMAKE_SOURCE_DIR}")
     set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
@@ -46,6 +60,7 @@ function(mg_test name)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${name} ${ARG_SOURCES})
+  mg_unity(${name})
   target_link_libraries(${name} PRIVATE mg_options ${ARG_USES} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE MG_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # a quarter less to compile; what is tested stays optimised
