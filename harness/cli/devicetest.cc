@@ -21,7 +21,6 @@ namespace {
 
 using contract::Random;
 using contract::random_tensor;
-using contract::StoredTensor;
 
 struct Arguments {
   std::string backend = "cuda";
@@ -100,7 +99,7 @@ std::string row_stability(Backend& backend) {
   const std::vector<float> half = random.normals(kRows * kInputs);
   std::vector<float> twice = half;
   twice.insert(twice.end(), half.begin(), half.end());
-  const StoredTensor w = random_tensor(random, DType::kBF16, {kOutputs, kInputs}, 0.05);
+  const contract::StoredTensor w = random_tensor(random, DType::kBF16, {kOutputs, kInputs}, 0.05);
   const Owned x(backend, twice, 2 * kRows, kInputs);
   const auto product = [&](std::int64_t part) {
     const Owned out(backend, std::vector<float>(2 * kRows * kOutputs), 2 * kRows, kOutputs);
@@ -172,10 +171,10 @@ void time_operations(Backend& backend, std::int64_t rows) {
   const Owned v = filled(kKv);
   const Owned gate = filled(kI);
   const Owned up = filled(kI);
-  const StoredTensor w = random_tensor(random, DType::kBF16, {kI, kH}, 0.02);
-  const StoredTensor a = random_tensor(random, DType::kBF16, {kRank, kH}, 0.02);
-  const StoredTensor b = random_tensor(random, DType::kBF16, {kI, kRank}, 0.02);
-  const StoredTensor norm = random_tensor(random, DType::kBF16, {kH}, 1.0);
+  const contract::StoredTensor w = random_tensor(random, DType::kBF16, {kI, kH}, 0.02);
+  const contract::StoredTensor a = random_tensor(random, DType::kBF16, {kRank, kH}, 0.02);
+  const contract::StoredTensor b = random_tensor(random, DType::kBF16, {kI, kRank}, 0.02);
+  const contract::StoredTensor norm = random_tensor(random, DType::kBF16, {kH}, 1.0);
   const std::vector<Weight> weights{{w.view(), false}, {a.view(), false}, {b.view(), false}};
   backend.prefetch(weights);
   AttentionParams params;

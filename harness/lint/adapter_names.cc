@@ -11,8 +11,6 @@
 namespace mg::lint {
 namespace {
 
-constexpr std::string_view kPeftPrefix = "base_model.model.";
-
 /// "X.lora_A.weight" as X and what follows it; nothing for other names.
 struct Parts {
   std::string module;

@@ -5,7 +5,7 @@
 namespace mg::html {
 namespace {
 
-std::string_view tone_of(DetectionOutcome outcome) {
+std::string_view tone_of_outcome(DetectionOutcome outcome) {
   switch (outcome) {
     case DetectionOutcome::kCaught:
       return "good";
@@ -48,7 +48,7 @@ Markup selftest_section(const Report& report) {
                                                                     {"exit", Align::kNumber}});
   for (const Detection& detection : report.selftest->detections) {
     table.row({damage_cell(detection),
-               status_badge(tone_of(detection.outcome), detection_word(detection.outcome)),
+               status_badge(tone_of_outcome(detection.outcome), detection_word(detection.outcome)),
                ids_cell(detection.expected), ids_cell(detection.lint), ids_cell(detection.audit),
                ids_cell(detection.compare),
                detection.exit_code ? markup("{}", *detection.exit_code) : markup("-")});

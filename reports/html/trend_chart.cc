@@ -63,14 +63,16 @@ Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
   for (std::size_t i = 0; i < points.size(); ++i) {
     const double at = x.at(static_cast<double>(i + 1));
     if (i % every == 0) {
-      content.add("<text x={} y={} text-anchor=middle>{}</text>", at, kTrendPlot.bottom + 16.0, i + 1);
+      content.add("<text x={} y={} text-anchor=middle>{}</text>", at, kTrendPlot.bottom + 16.0,
+                  i + 1);
     }
     if (points[i].step) {
       const double edge = x.at(static_cast<double>(i) + 0.5);
       const double row = kTrendPlot.top - 22.0 - (steps++ % 2 == 0 ? 0.0 : kStepRow);
       content.add("<path class=culprit d=\"M{} {}V{}\"/>", edge, row + 3.0, kTrendPlot.bottom);
       content.add("<text class=\"mark strong\" x={} y={} text-anchor={}>step at run {}</text>",
-                  edge, row, edge > (kTrendPlot.left + kTrendPlot.right) / 2.0 ? "end" : "start", i + 1);
+                  edge, row, edge > (kTrendPlot.left + kTrendPlot.right) / 2.0 ? "end" : "start",
+                  i + 1);
     }
     if (points[i].marked) {
       content.add("<path class=axis d=\"M{} {}v6\"/>", at, kTrendPlot.bottom);
@@ -79,7 +81,8 @@ Markup trend_chart(std::string_view name, const std::vector<TrendPoint>& points,
   }
   content.add("<text class=unit x={} y={} text-anchor=end>run</text>", kTrendPlot.right,
               kTrendPlot.bottom + 30.0);
-  content.add("<path class=axis d=\"M{} {}H{}\"/>", kTrendPlot.left, kTrendPlot.bottom, kTrendPlot.right);
+  content.add("<path class=axis d=\"M{} {}H{}\"/>", kTrendPlot.left, kTrendPlot.bottom,
+              kTrendPlot.right);
   return drawing(name, kTrendWidth, kTrendHeight, content);
 }
 

@@ -43,13 +43,13 @@ std::vector<std::string> canonical(const json& modules) {
   return names;
 }
 
-json recorded() {
+json recorded_targets() {
   return load_json(kCases / "model" / "peft" / "targets.json");
 }
 
 class RecordedTargets : public testing::TestWithParam<std::size_t> {
  protected:
-  json record_ = recorded()[GetParam()];
+  json record_ = recorded_targets()[GetParam()];
   Checkpoint base_ =
       Checkpoint::open(kCases / "golden" / record_.at("case").get<std::string>() / "base");
   BaseIndex index_{base_};
@@ -79,7 +79,8 @@ TEST_P(RecordedTargets, ALostPairIsMissed) {
   EXPECT_THAT(check_targets(adapter, index_).missing, ElementsAre(lost));
 }
 
-INSTANTIATE_TEST_SUITE_P(Peft, RecordedTargets, testing::Range<std::size_t>(0, recorded().size()));
+INSTANTIATE_TEST_SUITE_P(Peft, RecordedTargets,
+                         testing::Range<std::size_t>(0, recorded_targets().size()));
 
 TEST(TargetsTest, APairThatTheConfigDoesNotNameIsExtra) {
   const ScratchFolder folder;

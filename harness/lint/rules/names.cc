@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "harness/lint/adapter_names.h"
 #include "harness/lint/rules.h"
 #include "harness/model/names.h"
 
@@ -18,7 +19,6 @@ constexpr auto kResidue = std::to_array<std::string_view>(
      "lora_magnitude_vector", "token_adapter"});
 constexpr auto kWrappers = std::to_array<std::string_view>(
     {"_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."});
-constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kModulePrefix = "module.";
 
 bool contains(std::string_view text, std::string_view part) {

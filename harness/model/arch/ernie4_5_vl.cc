@@ -3,6 +3,8 @@
 // transformers' (ernie4_5_vl_moe, text_config), which are the same.  transformers:
 // models/ernie4_5_vl_moe/, conversion_mapping "ernie4_5_vl_moe"; vLLM:
 // model_executor/models/ernie45_vl.py, ernie45_vl_moe.py.
+#include <nlohmann/json.hpp>
+
 #include "harness/model/arch/header_rules.h"
 
 namespace mg {
