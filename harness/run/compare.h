@@ -24,12 +24,20 @@ struct EngineOptions {
   Arithmetic arithmetic = Arithmetic::kExact;
 };
 
+/// Tokens on which a half of a layer is fed the reference's input.  Its drift is one ratio over
+/// tokens x H differences, held against a limit of kDeparted times the expected one; 256 tokens
+/// give it to 5 % (SmolLM2, docs/performance.md).
+inline constexpr std::int64_t kDriftTokens = 256;
+/// Tokens on which a lane is run against itself.  What makes a lane differ from itself (threads,
+/// memory that was not written, rows that lie elsewhere) shows in any prompt.
+inline constexpr std::int64_t kSelfTokens = 256;
+
 struct CompareOptions {
   EngineOptions engine;
   bool remerge = false;              // add our own re-merge, stored as merged is
   std::vector<DType> what_if;        // add re-merges stored as these
   std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; no result depends on it
-  std::int64_t forced_tokens = 1024;
+  std::int64_t forced_tokens = kDriftTokens;
   std::int64_t floor_tokens = 1024;  // 0: no noise floor
   std::int64_t evidence = 12;
   BootstrapPlan bootstrap;
@@ -38,8 +46,8 @@ struct CompareOptions {
 };
 
 /// The arithmetic's own noise, measured on some of the prompts: the reference lane in `exact`
-/// against itself in serving arithmetic; and against itself once more (A/A), which must be exactly
-/// equal.
+/// against itself in serving arithmetic; and, on kSelfTokens of them, against itself once more
+/// (A/A), which must be exactly equal.
 struct FloorRun {
   Floor floor;
   Comparison noise;                  // adapter (exact) against adapter (serving)
