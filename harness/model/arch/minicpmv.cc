@@ -2,6 +2,7 @@
 // a SigLIP tower under vpm. and a resampler that turns any image into query_num tokens.  Names and
 // shapes by what vLLM's loader asks for (model_executor/models/minicpmv.py, MiniCPMV2_5 to 4_5,
 // idefics2_vision_model.py); "llm." goes and "vpm." becomes "vision_tower." in canonical form.
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "harness/model/arch/header_rules.h"
