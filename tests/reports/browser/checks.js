@@ -30,9 +30,12 @@ if (prompts) {
   expect(values.every((value, i) => i === 0 || Number.isNaN(value) || values[i - 1] <= value), "a click sorts the table");
   expect(prompts.tHead.rows[0].cells[column].getAttribute("aria-sort") === "ascending", "and says so");
   const field = prompts.closest("details").querySelector("input");
-  field.value = prompts.tBodies[0].rows[0].cells[0].textContent;
-  field.dispatchEvent(new Event("input"));
-  expect([...prompts.tBodies[0].rows].filter(row => !row.hidden).length === 1, "the field filters the rows");
+  expect(Boolean(field) === values.length >= 12, "a long table has a field, a short one has none");
+  if (field) {
+    field.value = prompts.tBodies[0].rows[0].cells[0].textContent;
+    field.dispatchEvent(new Event("input"));
+    expect([...prompts.tBodies[0].rows].filter(row => !row.hidden).length === 1, "the field filters the rows");
+  }
 }
 expect(!window.injected, "nothing of the report's texts runs");
 return wrong;
