@@ -36,6 +36,10 @@ enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kQuickGel
 
 constexpr std::int64_t kMinStableRows = 16;
 
+/// attention() visits keys in tiles, counted from a segment's first key, whose size divides this:
+/// keys that no query sees may be left out in front, this many at a time, without changing a bit.
+constexpr std::int64_t kKeyTile = 128;
+
 /// Memory of a backend, in its own format.
 class Buffer {
  public:
@@ -111,6 +115,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual BackendInfo info() const = 0;
   virtual Arithmetic arithmetic() const = 0;
+  /// From how many rows on a row of linear() and low_rank() has the same bits in any call.
+  virtual std::int64_t min_stable_rows() const { return kMinStableRows; }
   /// What a reader of the report should know of how it went: memory was short, and what was done.
   virtual std::vector<std::string> notes() const { return {}; }
 

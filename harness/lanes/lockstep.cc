@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "harness/lanes/announced.h"
 #include "harness/lanes/drift.h"
 #include "harness/lanes/rope_tables.h"
 #include "kernels/core/error.h"
@@ -18,27 +19,6 @@ std::int64_t mlp_rows(const ModelConfig& config, std::int64_t lanes, std::int64_
   const std::int64_t width = 2 * std::max(config.intermediate_size, config.moe_intermediate_size);
   const std::int64_t fitting = (std::int64_t{64} << 20) / (lanes * width * 4);
   return std::min(chunk_tokens, std::max<std::int64_t>(256, fitting));
-}
-
-void require_same_sizes(std::span<const Lane> lanes, std::size_t reference) {
-  const ModelConfig& expected = lanes[reference].source->config();
-  const auto sizes = [](const ModelConfig& c) {
-    return Shape{c.num_hidden_layers,   c.hidden_size,          c.intermediate_size,
-                 c.num_attention_heads, c.num_key_value_heads,  c.head_dim,
-                 c.num_experts,         c.moe_intermediate_size};
-  };
-  for (const Lane& lane : lanes) {
-    const ModelConfig& config = lane.source->config();
-    if (sizes(config) != sizes(expected)) {
-      throw Error({.code = "lanes.shape",
-                   .what = "two lanes have different sizes and cannot run side by side",
-                   .where = lane.name + " beside " + lanes[reference].name,
-                   .expected = to_string(sizes(expected)),
-                   .actual = to_string(sizes(config)),
-                   .hint = "sizes are layers, hidden, intermediate, heads, key/value heads, head "
-                           "size, experts, expert width: compare the two config.json"});
-    }
-  }
 }
 
 /// Some prompts, spread over the batch, that subjects also run on the reference's own inputs.
@@ -67,43 +47,6 @@ ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
     sample.source_row.push_back(prompt.begin);
   }
   return sample;
-}
-
-/// Matrices that a backend was told of, until they are released: a device uploads them meanwhile.
-class Announced {
- public:
-  Announced() = default;
-  Announced(Backend& backend, std::vector<Weight> matrices)
-      : backend_(&backend), matrices_(std::move(matrices)) {
-    backend_->prefetch(matrices_);
-  }
-  Announced(Announced&& other) noexcept
-      : backend_(std::exchange(other.backend_, nullptr)), matrices_(std::move(other.matrices_)) {}
-  Announced& operator=(Announced&& other) noexcept {
-    std::swap(backend_, other.backend_);
-    std::swap(matrices_, other.matrices_);
-    return *this;
-  }
-  ~Announced() {
-    if (backend_ != nullptr) {
-      backend_->release(matrices_);
-    }
-  }
-  bool empty() const { return backend_ == nullptr; }
-
- private:
-  Backend* backend_ = nullptr;
-  std::vector<Weight> matrices_;
-};
-
-Announced announce(Backend& backend, const LayerWeights& layer) {
-  std::vector<Weight> matrices;
-  for_each_matrix(layer, [&](const TensorView& values) {
-    if (!values.empty()) {
-      matrices.push_back({values, false});
-    }
-  });
-  return {backend, std::move(matrices)};
 }
 
 /// Consecutive lanes on one backend: what they share.
@@ -232,13 +175,13 @@ class Run {
       WeightSource& source = *lanes_[i].source;
       weights.push_back(&source.layer(l));
       if (in_use[i].empty()) {
-        in_use[i] = announce(*lanes_[i].backend, *weights[i]);
+        in_use[i] = Announced(*lanes_[i].backend, *weights[i]);
       }
     }
     for (std::size_t i = 0; i < lanes_.size() && l + 1 < config_.num_hidden_layers; ++i) {
       lanes_[i].source->prefetch_layer(l + 1);
       if (const LayerWeights* next = lanes_[i].source->ahead(l + 1)) {
-        ahead_[i] = announce(*lanes_[i].backend, *next);
+        ahead_[i] = Announced(*lanes_[i].backend, *next);
       }
     }
     copy_reference_to_forced();
@@ -486,6 +429,27 @@ class Run {
 };
 
 }  // namespace
+
+void require_same_sizes(std::span<const Lane> lanes, std::size_t reference) {
+  const ModelConfig& expected = lanes[reference].source->config();
+  const auto sizes = [](const ModelConfig& c) {
+    return Shape{c.num_hidden_layers,   c.hidden_size,          c.intermediate_size,
+                 c.num_attention_heads, c.num_key_value_heads,  c.head_dim,
+                 c.num_experts,         c.moe_intermediate_size};
+  };
+  for (const Lane& lane : lanes) {
+    const ModelConfig& config = lane.source->config();
+    if (sizes(config) != sizes(expected)) {
+      throw Error({.code = "lanes.shape",
+                   .what = "two lanes have different sizes and cannot run side by side",
+                   .where = lane.name + " beside " + lanes[reference].name,
+                   .expected = to_string(sizes(expected)),
+                   .actual = to_string(sizes(config)),
+                   .hint = "sizes are layers, hidden, intermediate, heads, key/value heads, head "
+                           "size, experts, expert width: compare the two config.json"});
+    }
+  }
+}
 
 LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
                             const LockstepOptions& options, Observer& observer) {

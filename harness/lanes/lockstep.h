@@ -26,6 +26,9 @@ struct Lane {
   Backend* backend = nullptr;
 };
 
+/// Throws Error "lanes.shape" when a lane has other sizes than lanes[reference].
+void require_same_sizes(std::span<const Lane> lanes, std::size_t reference);
+
 struct LockstepOptions {
   std::size_t reference = 0;          // index of the lane that others are measured against
   std::vector<std::size_t> subjects;  // lanes whose hidden states are compared with the reference's

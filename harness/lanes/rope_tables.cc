@@ -8,9 +8,29 @@
 
 namespace mg {
 
+namespace {
+
+std::vector<RopePositions> whole_prompts(const Batch& batch) {
+  std::vector<RopePositions> prompts;
+  for (const BatchPrompt& prompt : batch.prompts) {
+    std::vector<std::int64_t> positions(static_cast<std::size_t>(prompt.length));
+    std::iota(positions.begin(), positions.end(), std::int64_t{0});
+    prompts.push_back({prompt.length, std::move(positions)});
+  }
+  return prompts;
+}
+
+}  // namespace
+
 RopeTables::RopeTables(Backend& backend, const std::vector<const ModelConfig*>& configs,
                        const Batch& batch)
-    : tokens_(batch.tokens()) {
+    : RopeTables(backend, configs, whole_prompts(batch)) {}
+
+RopeTables::RopeTables(Backend& backend, const std::vector<const ModelConfig*>& configs,
+                       const std::vector<RopePositions>& prompts) {
+  for (const RopePositions& prompt : prompts) {
+    tokens_ += static_cast<std::int64_t>(prompt.positions.size());
+  }
   for (const ModelConfig* config : configs) {
     for (int index = 0; index < static_cast<int>(config->ropes.size()); ++index) {
       if (find(*config, index) != nullptr) {
@@ -18,10 +38,8 @@ RopeTables::RopeTables(Backend& backend, const std::vector<const ModelConfig*>& 
       }
       const RopeConfig& rope = config->ropes[static_cast<std::size_t>(index)];
       RopeTable table;
-      for (const BatchPrompt& prompt : batch.prompts) {
-        std::vector<std::int64_t> positions(static_cast<std::size_t>(prompt.length));
-        std::iota(positions.begin(), positions.end(), std::int64_t{0});
-        append_rope_rows(rope, config->head_dim, prompt.length, positions, table);
+      for (const RopePositions& prompt : prompts) {
+        append_rope_rows(rope, config->head_dim, prompt.length, prompt.positions, table);
       }
       const std::int64_t cols = table.rotary_dim / 2;
       Entry entry{.rope = rope,

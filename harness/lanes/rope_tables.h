@@ -9,9 +9,18 @@
 
 namespace mg {
 
+/// Consecutive rows of one prompt.
+struct RopePositions {
+  std::int64_t length = 0;  // the prompt's whole length, which some kinds of rope depend on
+  std::vector<std::int64_t> positions;
+};
+
 class RopeTables {
  public:
-  /// Tables for every rope of every config.
+  /// Tables for every rope of every config, a row for each position.
+  RopeTables(Backend& backend, const std::vector<const ModelConfig*>& configs,
+             const std::vector<RopePositions>& prompts);
+  /// Rows of whole prompts.
   RopeTables(Backend& backend, const std::vector<const ModelConfig*>& configs, const Batch& batch);
 
   /// Rows [begin, begin + count) of the table of `config`'s rope with this index.

@@ -58,8 +58,8 @@ void add_residual(Backend& backend, std::span<const LaneBlock> lanes, Norm Layer
 }
 
 /// Stores new keys and values where each segment ends in the cache.
-void append_to_cache(Backend& backend, const Chunk& chunk, Mat k, Mat v, const KvCache& cache) {
-  for (const AttentionSegment& segment : chunk.segments) {
+void append_to_cache(Backend& backend, Mat k, Mat v, const KvCache& cache) {
+  for (const AttentionSegment& segment : cache.segments) {
     const std::int64_t at = segment.k_begin + segment.k_len - segment.q_len;
     backend.copy(k.row_range(segment.q_begin, segment.q_len), cache.k.row_range(at, segment.q_len));
     backend.copy(v.row_range(segment.q_begin, segment.q_len), cache.v.row_range(at, segment.q_len));
@@ -91,8 +91,8 @@ void attend(Backend& backend, const LaneBlock& lane, const Chunk& chunk, Mat qkv
   if (lane.cache.empty()) {
     backend.attention(q, k, v, chunk.segments, params, out);
   } else {
-    append_to_cache(backend, chunk, k, v, lane.cache);
-    backend.attention(q, lane.cache.k, lane.cache.v, chunk.segments, params, out);
+    append_to_cache(backend, k, v, lane.cache);
+    backend.attention(q, lane.cache.k, lane.cache.v, lane.cache.segments, params, out);
   }
 }
 

@@ -15,11 +15,13 @@
 
 namespace mg {
 
-/// Keys and values of one lane and layer, [rows, G*D]; prompts own row ranges
-/// (AttentionSegment::k_begin).
+/// Keys and values of one lane and layer, [rows, G*D], kept from call to call.
 struct KvCache {
   Mat k;
   Mat v;
+  // In place of the chunk's: rows of q in the chunk, rows of keys here.  A segment's last q_len
+  // keys are those of its queries, and are written by the call.
+  std::span<const AttentionSegment> segments;
   bool empty() const { return k.buffer == nullptr; }
 };
 
@@ -36,7 +38,7 @@ struct Chunk {
   std::vector<std::int32_t> ids;        // [T]
   std::vector<std::int64_t> positions;  // [T]
   std::vector<std::int64_t> lengths;  // per segment: the prompt's whole length (rope kinds need it)
-  std::vector<AttentionSegment> segments;  // rows of q, and of k in the chunk or in the cache
+  std::vector<AttentionSegment> segments;  // rows of q and of k in the chunk
 };
 
 /// A lane's part in one half of a layer.

@@ -18,15 +18,16 @@ bool same_product(const Linear& first, const Linear& second) {
          (same_bias || (first.bias.empty() && second.bias.empty()));
 }
 
-/// Sharing must not change which kernel answers: one for calls of kMinStableRows rows and more, one
-/// for fewer.
-bool may_share(const LaneLinear& first, const LaneLinear& next, std::int64_t rows_so_far) {
+/// Sharing must not change which kernel answers: one for calls of `stable` rows and more, one for
+/// fewer.
+bool may_share(const LaneLinear& first, const LaneLinear& next, std::int64_t rows_so_far,
+               std::int64_t stable) {
   if (!same_product(*first.linear, *next.linear)) {
     return false;
   }
-  const bool first_large = first.row_count >= kMinStableRows;
-  const bool next_large = next.row_count >= kMinStableRows;
-  const bool together_large = rows_so_far + next.row_count >= kMinStableRows;
+  const bool first_large = first.row_count >= stable;
+  const bool next_large = next.row_count >= stable;
+  const bool together_large = rows_so_far + next.row_count >= stable;
   return first_large == next_large && (next_large || !together_large);
 }
 
@@ -53,7 +54,8 @@ void lanes_linear(Backend& backend, std::span<const LaneLinear> lanes, Mat x, Ma
   for (std::size_t first = 0; first < lanes.size();) {
     std::int64_t rows = lanes[first].row_count;
     std::size_t next = first + 1;
-    while (next < lanes.size() && may_share(lanes[first], lanes[next], rows)) {
+    while (next < lanes.size() &&
+           may_share(lanes[first], lanes[next], rows, backend.min_stable_rows())) {
       rows += lanes[next++].row_count;
     }
     const std::int64_t begin = lanes[first].row_begin;

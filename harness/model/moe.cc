@@ -7,9 +7,9 @@
 namespace mg {
 namespace {
 
-/// Rows of the stacked lanes that chose one expert, lane by lane, padded so that every lane's call
-/// of a linear map is a large one: which kernel answers must not depend on how many tokens chose
-/// the expert.
+/// Rows of the stacked lanes that chose one expert, lane by lane, padded to `least` so that every
+/// lane's call of a linear map is a large one: which kernel answers must not depend on how many
+/// tokens chose the expert.
 struct ExpertRows {
   std::vector<std::int32_t> gather;   // padded
   std::vector<LaneLinear> lanes;      // row ranges in `gather`; linear is filled per matrix
@@ -19,7 +19,7 @@ struct ExpertRows {
 };
 
 ExpertRows rows_of_expert(const RoutedExperts& routed, std::int32_t expert, std::int64_t k,
-                          std::size_t lanes, std::int64_t tokens) {
+                          std::size_t lanes, std::int64_t tokens, std::int64_t least) {
   ExpertRows rows;
   for (std::size_t lane = 0; lane < lanes; ++lane) {
     const auto begin = static_cast<std::int64_t>(rows.gather.size());
@@ -35,7 +35,7 @@ ExpertRows rows_of_expert(const RoutedExperts& routed, std::int32_t expert, std:
       }
     }
     const std::int64_t used = static_cast<std::int64_t>(rows.gather.size()) - begin;
-    while (used > 0 && static_cast<std::int64_t>(rows.gather.size()) - begin < kMinStableRows) {
+    while (used > 0 && static_cast<std::int64_t>(rows.gather.size()) - begin < least) {
       rows.gather.push_back(rows.gather.back());
     }
     rows.used.push_back(used);
@@ -74,10 +74,13 @@ void moe_block(Backend& backend, std::span<const LaneBlock> lanes, Mat x, Mat y,
   project(backend, lanes, &LayerWeights::router, x, logits);
   const RoutedExperts routed =
       backend.route_top_k(logits, config.num_experts_per_tok, config.norm_topk_prob);
+  // In a step of few tokens every call is a small one.
+  const std::int64_t stable = backend.min_stable_rows();
+  const std::int64_t least = tokens >= stable ? stable : 1;
   backend.fill_zero(y);
   for (std::int64_t e = 0; e < config.num_experts; ++e) {
     ExpertRows rows = rows_of_expert(routed, static_cast<std::int32_t>(e),
-                                     config.num_experts_per_tok, lanes.size(), tokens);
+                                     config.num_experts_per_tok, lanes.size(), tokens, least);
     if (rows.gather.empty()) {
       continue;
     }

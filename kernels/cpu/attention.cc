@@ -10,6 +10,7 @@ namespace {
 // Rows (positions times heads of a key/value head) that share a packed tile of keys: enough to make
 // packing it cheap, few enough for their outputs to stay in the second-level cache.
 constexpr std::int64_t kRowsPerBlock = 192;
+static_assert(kKeyTile % kAttentionTile == 0);
 
 struct Task {
   const AttentionSegment* segment;

@@ -45,6 +45,7 @@ class CpuBackend final : public Backend {
 
   BackendInfo info() const override { return {"cpu", kernels_.name, pool_.threads()}; }
   Arithmetic arithmetic() const override { return arithmetic_; }
+  std::int64_t min_stable_rows() const override { return 1; }
 
   // memory.cc
   std::unique_ptr<Buffer> allocate(std::int64_t elements) override;

@@ -8,6 +8,8 @@
 namespace mg::cuda {
 namespace {
 
+static_assert(kKeyTile % kAttentionKeys == 0);
+
 std::vector<AttentionTask> tasks_of(std::span<const AttentionSegment> segments,
                                     std::int64_t heads_per_kv) {
   std::vector<AttentionTask> tasks;

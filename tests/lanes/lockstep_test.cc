@@ -5,67 +5,24 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <limits>
-#include <numeric>
 
 #include "kernels/core/error.h"
 #include "kernels/registry.h"
+#include "tests/lanes/logit_rows.h"
 #include "tests/lanes/synthetic_source.h"
 
 namespace mg {
 namespace {
 
-using test::Family;
+using test::expect_same_bits;
+using test::Keep;
+using test::sample_batch;
+using test::Setting;
+using test::setting_name;
+using test::settings;
 using test::SyntheticSource;
-
-/// Logits of every lane and row, kept.
-class Keep final : public Observer {
- public:
-  void logits(const LogitChunk& rows) override {
-    lanes.resize(rows.lanes.size());
-    vocab = rows.vocab.front();
-    EXPECT_EQ(rows.first_row * vocab, static_cast<std::int64_t>(lanes[0].size()));
-    for (std::size_t i = 0; i < lanes.size(); ++i) {
-      lanes[i].insert(lanes[i].end(), rows.lanes[i].begin(), rows.lanes[i].end());
-    }
-  }
-  std::span<const float> row(std::size_t lane, std::int64_t index) const {
-    return std::span(lanes[lane])
-        .subspan(static_cast<std::size_t>(index * vocab), static_cast<std::size_t>(vocab));
-  }
-  std::vector<std::vector<float>> lanes;
-  std::int64_t vocab = 0;
-};
-
-std::vector<std::int32_t> tokens(std::int64_t count, std::int64_t vocab, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(vocab)));
-  }
-  return ids;
-}
-
-/// 7 prompts of 1 to 40 tokens.
-Batch sample_batch(std::int64_t vocab) {
-  Batch batch;
-  for (const int length : {20, 1, 40, 7, 33, 16, 5}) {
-    batch.add("p" + std::to_string(batch.prompts.size()),
-              tokens(length, vocab, static_cast<std::uint32_t>(length)));
-  }
-  return batch;
-}
-
-struct Setting {
-  std::string backend;
-  Family family;
-};
-
-/// What a failing test prints of its parameter.
-void PrintTo(const Setting& setting, std::ostream* out) {
-  *out << setting.backend << " " << setting.family.name;
-}
+using test::tokens;
 
 class LockstepTest : public ::testing::TestWithParam<Setting> {
  protected:
@@ -110,14 +67,6 @@ class LockstepTest : public ::testing::TestWithParam<Setting> {
     return keep;
   }
 };
-
-void expect_same_bits(std::span<const float> left, std::span<const float> right) {
-  ASSERT_EQ(left.size(), right.size());
-  for (std::size_t i = 0; i < left.size(); ++i) {
-    ASSERT_EQ(std::bit_cast<std::uint32_t>(left[i]), std::bit_cast<std::uint32_t>(right[i]))
-        << "element " << i << ": " << left[i] << " and " << right[i];
-  }
-}
 
 TEST_P(LockstepTest, IdenticalLanesGiveIdenticalBitsAndNoDrift) {
   SyntheticSource first(config(), 1);
@@ -242,20 +191,7 @@ TEST_P(LockstepTest, NonFiniteHiddenStatesAreLocated) {
   EXPECT_EQ(result.non_finite[1]->row, 0);
 }
 
-std::vector<Setting> settings() {
-  std::vector<Setting> all;
-  for (const std::string& name : backend_names()) {
-    for (const Family& family : test::families()) {
-      all.push_back({name, family});
-    }
-  }
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Backends, LockstepTest, ::testing::ValuesIn(settings()),
-                         [](const ::testing::TestParamInfo<Setting>& setting) {
-                           return setting.param.backend + "_" + setting.param.family.name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Backends, LockstepTest, ::testing::ValuesIn(settings()), setting_name);
 
 }  // namespace
 }  // namespace mg

@@ -134,6 +134,9 @@ std::vector<AttentionCase> attention_list() {
                                                {17, 31, 17, 31},   {48, 150, 48, 150},
                                                {198, 1, 198, 200}, {199, 33, 398, 161}};
   const std::vector<AttentionSegment> one_step = {{0, 1, 0, 300}};
+  // A token of each of several prompts, whose slots in a cache have room to spare.
+  const std::vector<AttentionSegment> decoding = {
+      {0, 1, 0, 1}, {1, 1, 10, 129}, {2, 1, 400, 37}, {3, 1, 500, 256}};
   const std::vector<AttentionSegment> long_prompt = {{0, 400, 0, 400}};
   return {
       {"none", params(2, 1, 8), {}},
@@ -150,6 +153,10 @@ std::vector<AttentionCase> attention_list() {
       {"not causal", with(params(2, 2, 72), 0, 0, false), mixed},
       {"one step", params(6, 2, 64), one_step},
       {"one step window", with(params(6, 2, 64), 100, 0), one_step},
+      {"decoding", params(6, 2, 64), decoding},
+      {"decoding D20 softcap", with(params(3, 3, 20), 0, 3.0), decoding},
+      {"decoding window", with(params(4, 1, 32), 50, 0), decoding},
+      {"NaN in k of decoding", params(4, 2, 32), decoding, Planted::kNan},
       {"long", params(2, 1, 64), long_prompt},
       {"NaN in k", params(4, 2, 32), long_prompt, Planted::kNan},
       {"NaN in v", params(4, 2, 32), long_prompt, Planted::kNothing, Planted::kNan},

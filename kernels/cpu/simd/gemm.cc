@@ -1,10 +1,11 @@
 // One block of a linear map: panels of weights are widened and packed, then multiplied tile by
 // tile.
 //
-// Two orders of the same arithmetic.  Many rows: for each k block the whole block of x is packed
+// Three orders of the same arithmetic.  Many rows: for each k block the whole block of x is packed
 // once and every panel meets every strip (the panel stays in the first-level cache).  Few rows
 // (decoding): panel by panel through all of k, so that each weight is read once, straight from the
-// file's bytes, in long streams.
+// file's bytes, in long streams.  Very few rows of 16-bit weights: without packing (few_rows.h).
+#include "kernels/cpu/simd/few_rows.h"
 #include "kernels/cpu/simd/isa.h"
 #include "kernels/cpu/simd/pack.h"
 
@@ -110,6 +111,72 @@ void gemm_few_rows(const GemmBlock& g) {
   }
 }
 
+#if defined(__AVX2__)
+template <WeightKind kKind, int kRows>
+void gemm_direct(const GemmBlock& g) {
+  const std::int64_t k_step = block_inputs(g.k);
+  for (std::int64_t col = 0; col < g.cols; col += kDirectCols) {
+    const std::int64_t cols = g.cols - col < kDirectCols ? g.cols - col : kDirectCols;
+    DirectWeights w;
+    for (int i = 0; i < kDirectCols; ++i) {
+      w.row[i] = g.w + (col + (i < cols ? i : cols - 1)) * g.w_stride;
+    }
+    w.next = kDirectCols * g.w_stride;
+    Vec total[kRows][kDirectVecs] = {};
+    for (std::int64_t k = 0; k < g.k; k += k_step) {
+      const std::int64_t end = g.k - k < k_step ? g.k : k + k_step;
+      Vec sums[kRows][kDirectVecs] = {};
+      direct_sums<kKind, kRows>(w, g.x, g.x_stride, k, end, sums);
+      for (int r = 0; r < kRows; ++r) {
+        for (int j = 0; j < kDirectVecs; ++j) {
+          total[r][j] = k == 0 ? sums[r][j] : total[r][j] + sums[r][j];
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      float* out = g.out + r * g.out_stride + col;
+      for (int j = 0; j < kDirectVecs; ++j) {
+        const std::int64_t left = cols - j * kWidth;
+        if (left >= kWidth) {
+          store(out + j * kWidth, total[r][j]);
+        } else if (left > 0) {
+          store_part(out + j * kWidth, total[r][j], left);
+        }
+      }
+    }
+  }
+}
+
+template <WeightKind kKind, int kRows = kDirectRows>
+void gemm_direct_rows(const GemmBlock& g) {
+  if (g.rows == kRows) {
+    gemm_direct<kKind, kRows>(g);
+  } else if constexpr (kRows > 1) {
+    gemm_direct_rows<kKind, kRows - 1>(g);
+  }
+}
+#endif
+
+/// Whether the weights go straight into the sums; does the work if so.
+bool done_directly(const GemmBlock& g) {
+#if defined(__AVX2__)
+  if (g.rows <= kDirectRows && !g.transposed && g.k > 0) {
+    switch (g.kind) {
+      case WeightKind::kF16:
+        gemm_direct_rows<WeightKind::kF16>(g);
+        return true;
+      case WeightKind::kBf16:
+        gemm_direct_rows<WeightKind::kBf16>(g);
+        return true;
+      case WeightKind::kF32:
+        return false;
+    }
+  }
+#endif
+  static_cast<void>(g);
+  return false;
+}
+
 void pack_strips(const GemmBlock& g, std::int64_t k, std::int64_t kc, float* strips) {
   for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
     const float* row[kTileRows];
@@ -155,6 +222,9 @@ std::int64_t gemm_scratch(std::int64_t rows, std::int64_t cols) {
 }
 
 void gemm(const GemmBlock& block) {
+  if (done_directly(block)) {
+    return;
+  }
   if (block.rows <= kFewRows) {
     gemm_few_rows(block);
   } else {
