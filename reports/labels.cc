@@ -79,6 +79,12 @@ std::string lane_label(std::string_view lane) {
   if (lane == "adapter") {
     return "base + adapter";
   }
+  if (lane == "trained") {
+    return "adapter on the base it was trained on";
+  }
+  if (lane == "given") {
+    return "adapter on --base";
+  }
   if (lane == kRemerge) {
     return "our own re-merge";
   }

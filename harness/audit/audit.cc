@@ -10,6 +10,7 @@
 #include "harness/audit/findings.h"
 #include "harness/audit/judge.h"
 #include "harness/audit/measure.h"
+#include "harness/audit/merge_base.h"
 #include "harness/audit/plan.h"
 #include "kernels/core/error.h"
 #include "kernels/core/shape.h"
@@ -60,6 +61,7 @@ DType adapter_dtype(const AuditItem& item) {
 /// One tensor of the batch in work.
 struct Work {
   AuditItem* item = nullptr;
+  std::vector<DecodedHold> holds;
   const StoredTensor* stored = nullptr;  // merged's tensor as it lies in the file
   StoredTensor altered;                  // what stands in for it while the batch is in work
   std::vector<std::byte> altered_bytes;
@@ -84,7 +86,11 @@ class Auditor {
       : inputs_(inputs),
         pool_(pool),
         options_(options),
-        plan_(make_plan(inputs.base, inputs.merged, inputs.attached)) {}
+        plan_(make_plan(inputs.base, inputs.merged, inputs.attached)) {
+    if (options.trained_on != nullptr) {
+      trained_on_.emplace(*options.trained_on);
+    }
+  }
 
   AuditOutcome run() {
     std::size_t begin = 0;
@@ -104,6 +110,9 @@ class Auditor {
     }
     inputs_.base.check_intact();
     inputs_.merged.check_intact();
+    if (trained_on_) {
+      trained_on_->checkpoint().check_intact();
+    }
     inputs_.adapter.file().file().check_intact();
     return outcome();
   }
@@ -170,6 +179,7 @@ class Auditor {
   }
 
   void prepare(Work& work) const {
+    work.holds = work.item->hold();
     if (options_.altered != nullptr && options_.altered->alters(*work.stored)) {
       work.altered_bytes = options_.altered->read(*work.stored);
       work.altered = *work.stored;
@@ -179,7 +189,10 @@ class Auditor {
     const AuditItem& item = *work.item;
     if (is_target(item)) {
       work.delta = std::make_unique<DeltaRows>(make_delta(item));
-      work.views = {item.start, item.merged->view, work.delta.get()};
+      const bool codes = item.base != nullptr && item.base->quantised != nullptr &&
+                         item.start.data == item.base->view.data;
+      work.views = {item.start, item.merged->view, work.delta.get(),
+                    codes ? std::optional(item.base->quantised->library_dtype) : std::nullopt};
       return;
     }
     work.merged = as_bytes(item.merged->view);
@@ -218,12 +231,12 @@ class Auditor {
     const AuditItem& item = *work.item;
     const bool replaced = item.kind == ItemKind::kReplaced || item.kind == ItemKind::kReplacedRows;
     if (!replaced || once.differing == 0 || item.base == nullptr ||
-        !is_plain(item.base->view.dtype) || item.base->view.dtype == work.merged.dtype ||
+        !is_plain(item.base->used_dtype()) || item.base->used_dtype() == work.merged.dtype ||
         !is_plain(work.merged.dtype)) {
       return once;
     }
     ExpectedBytes expected = work.expected;
-    expected.via = item.base->view.dtype;
+    expected.via = item.base->used_dtype();
     const CompareMeasure twice = compare_elements(expected, work.merged, 0, work.merged.elements());
     return twice.differing == 0 ? twice : once;
   }
@@ -234,24 +247,76 @@ class Auditor {
       for (const CompareMeasure& part : work.compares) {
         total.add(part);
       }
+      if (total.differing > 0) {
+        if (std::optional<ItemJudgement> judgement = judge_bytes_on_trained(work)) {
+          return std::move(*judgement);
+        }
+      }
       return judge_bytes({plan_, *work.item, with_base_rounding(work, total)});
     }
     TargetMeasure total;
     for (const TargetMeasure& part : work.measures) {
       total.add(part);
     }
-    const AuditItem& item = *work.item;
+    if (trained_on_) {
+      const std::optional<OtherBaseCase> other =
+          trained_on_->measure(*work.item, work.views, total, pool_);
+      if (other) {
+        const bool nearer = other->measure.residual_square < total.residual_square;
+        ItemJudgement judgement = nearer ? judge_measured(other->item, other->views, other->measure)
+                                         : judge_measured(*work.item, work.views, total);
+        judgement.base_gap = other->gap;
+        judgement.on_trained_base = nearer;
+        return judgement;
+      }
+    }
+    return judge_measured(*work.item, work.views, total);
+  }
+
+  ItemJudgement judge_measured(const AuditItem& item, const TargetViews& views,
+                               const TargetMeasure& total) const {
     const DType adapter = adapter_dtype(item);
     const Explanation best = find_recipe(
-        work.views, [&](std::optional<DType> cast) { return make_delta(item, cast); }, adapter,
-        total, pool_);
-    return judge_target({plan_, item, inputs_.adapter.config(), inputs_.base.config(), work.views,
+        views, [&](std::optional<DType> cast) { return make_delta(item, cast); }, adapter, total,
+        pool_);
+    return judge_target({plan_, item, inputs_.adapter.config(), inputs_.base.config(), views,
                          adapter, total, best, pool_});
+  }
+
+  /// A tensor without a delta that is not the base's: maybe that of the base trained on.
+  std::optional<ItemJudgement> judge_bytes_on_trained(const Work& work) const {
+    const StoredTensor* other = trained_on_ && work.item->kind == ItemKind::kUntouched
+                                    ? trained_on_->find(*work.item->base)
+                                    : nullptr;
+    if (other == nullptr) {
+      return std::nullopt;
+    }
+    AuditItem item = *work.item;
+    item.base = other;
+    item.base_owner = &trained_on_->checkpoint();
+    item.start = other->view;
+    const std::vector<DecodedHold> holds = item.hold();
+    const CompareMeasure measure =
+        compare_elements({.whole = other->view}, work.merged, 0, work.merged.elements());
+    if (measure.differing > 0) {
+      return std::nullopt;
+    }
+    return judge_bytes({plan_, item, measure});
   }
 
   AuditOutcome outcome() const {
     AuditOutcome out;
     out.findings = make_findings(inputs_, plan_, judgements_);
+    out.merged_into = merged_into(judgements_);
+    if (trained_on_) {
+      if (std::optional<Finding> f = merge_base_finding(judgements_, trained_on_->checkpoint())) {
+        const auto after =
+            std::find_if(out.findings.begin(), out.findings.end(), [&](const Finding& other) {
+              return static_cast<int>(other.severity) > static_cast<int>(f->severity);
+            });
+        out.findings.insert(after, std::move(*f));
+      }
+    }
     for (std::size_t i = 0; i < plan_.items.size(); ++i) {
       if (plan_.items[i].kind != ItemKind::kExcused) {
         add_row(judgements_[i].audit, out);
@@ -333,6 +398,7 @@ class Auditor {
   ThreadPool& pool_;
   const AuditOptions& options_;
   AuditPlan plan_;
+  std::optional<TrainedOn> trained_on_;
   std::vector<ItemJudgement> judgements_;  // in the plan's order
   std::uint64_t done_ = 0;
   std::uint64_t total_ = 0;

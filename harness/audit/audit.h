@@ -18,10 +18,18 @@
 
 namespace mg {
 
+/// The weights that merged was made from.
+enum class MergedInto {
+  kBase,       // those given as base
+  kTrainedOn,  // AuditOptions::trained_on
+  kOriginal,   // the 16-bit weights behind a base that is given in codes alone
+};
+
 struct AuditOutcome {
   AuditResult result;
   std::vector<Finding> findings;  // errors first, then warnings, then notes
   bool not_checked = false;       // something could not be judged: at best inconclusive
+  MergedInto merged_into = MergedInto::kBase;
 };
 
 struct AuditOptions {
@@ -29,6 +37,9 @@ struct AuditOptions {
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
   /// What is read of merged instead of its own bytes, or null.
   const AlteredTensors* altered = nullptr;
+  /// The base the adapter was trained on, opened decoded, where it is another than the base merged
+  /// is to stand on; or null.
+  const Checkpoint* trained_on = nullptr;
 };
 
 /// `attached` is attach(adapter, base).  The result does not depend on the number of threads.

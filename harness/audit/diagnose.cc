@@ -8,6 +8,7 @@
 #include "harness/audit/diagnosis.h"
 #include "harness/audit/grids.h"
 #include "harness/audit/hypothesis.h"
+#include "harness/audit/quantised_story.h"
 #include "harness/audit/scale_story.h"
 #include "kernels/core/convert.h"
 #include "kernels/core/rounding.h"
@@ -208,6 +209,8 @@ using TargetTest = std::optional<Diagnosis> (*)(const TargetCase&);
 constexpr auto kWholeStories = std::to_array<TargetTest>({
     constant_story,
     unmerged_story,
+    requantised_story,
+    original_base_story,
     scale_story,
     dora_story,
     transposed_story,
@@ -281,8 +284,12 @@ std::optional<Diagnosis> detour_bytes(const BytesCase& c) {
 
 std::optional<Diagnosis> misplaced_bytes(const BytesCase& c) {
   for (const AuditItem& other : c.plan.items) {
-    if (&other != &c.item && other.base != nullptr && other.merged != nullptr &&
-        same_as(c.item.merged->view, other.start)) {
+    if (&other == &c.item || other.base == nullptr || other.merged == nullptr ||
+        other.start.shape != c.item.merged->view.shape) {
+      continue;
+    }
+    const std::vector<DecodedHold> holds = other.hold();
+    if (same_as(c.item.merged->view, other.start)) {
       return bytes_error("audit.wrong-place", {"F63"}, fmt::format("is {}'s tensor", other.name));
     }
   }
@@ -330,14 +337,19 @@ Diagnosis other_base(const BytesCase& c) {
 
 bool copies_merged_table(const BytesCase& c) {
   return std::any_of(c.plan.items.begin(), c.plan.items.end(), [&](const AuditItem& other) {
-    return other.base == c.item.base && other.kind != ItemKind::kUntiedHead &&
-           other.merged != nullptr && same_as(c.item.merged->view, other.merged->view);
+    const bool table =
+        other.base == c.item.base && other.kind != ItemKind::kUntiedHead && other.merged != nullptr;
+    if (!table) {
+      return false;
+    }
+    const std::vector<DecodedHold> holds = other.hold();
+    return same_as(c.item.merged->view, other.merged->view);
   });
 }
 
 using BytesTest = std::optional<Diagnosis> (*)(const BytesCase&);
 constexpr auto kBytesStories = std::to_array<BytesTest>(
-    {constant_bytes, detour_bytes, misplaced_bytes, grid_bytes, few_bytes});
+    {constant_bytes, original_base_bytes, detour_bytes, misplaced_bytes, grid_bytes, few_bytes});
 
 /// What the adapter put there and merged does not hold.
 std::optional<Diagnosis> not_replaced(const BytesCase& c) {

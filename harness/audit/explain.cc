@@ -290,8 +290,8 @@ RecipeFit fit_all(const TargetViews& views, const Recipe& recipe, const FitOptio
 
 Explanation find_recipe(const TargetViews& views, const DeltaMaker& make_delta, DType adapter,
                         const TargetMeasure& one_rounding, ThreadPool& pool) {
-  const std::vector<Recipe> recipes =
-      recipes_for(views.base.dtype, adapter, views.merged.dtype, views.delta->has_dora());
+  const std::vector<Recipe> recipes = recipes_for(views.base.dtype, adapter, views.merged.dtype,
+                                                  views.delta->has_dora(), views.dequantised);
   Explanation best{recipes.front(), {}};
   best.fit.elements = one_rounding.elements;
   best.fit.differing = one_rounding.differing;

@@ -363,8 +363,9 @@ class Findings {
     std::set<DType> base_dtypes;
     for (const AuditItem& item : plan_.items) {
       if (item.base == nullptr || item.merged == nullptr || item.kind == ItemKind::kTiedHead ||
-          !is_plain(item.base->view.dtype) || !is_plain(item.merged->view.dtype)) {
-        continue;
+          !is_plain(item.base->view.dtype) || !is_plain(item.merged->view.dtype) ||
+          item.base->quantised != nullptr || item.merged->quantised != nullptr) {
+        continue;  // what was decoded has no stored dtype of its own
       }
       const Cast cast{item.base->view.dtype, item.merged->view.dtype};
       casts[cast].push_back(item.name);

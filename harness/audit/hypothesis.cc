@@ -429,6 +429,7 @@ std::optional<Diagnosis> wrong_place_story(const TargetCase& c) {
     if (!candidate) {
       continue;
     }
+    const std::vector<DecodedHold> holds = other.hold();
     const double there = distance(c.views.merged, other.start);
     if (there < 0.5 * own) {
       return error(

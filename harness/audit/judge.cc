@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "harness/audit/quantised_story.h"
 #include "harness/model/names.h"
 
 namespace mg {
@@ -139,7 +140,8 @@ GateStatus status_of(const ItemJudgement& judgement) {
     if (s.diagnosis.severity == Severity::kError) {
       return GateStatus::kFail;
     }
-    unknown = unknown || s.diagnosis.rule == "audit.unknown-recipe";
+    unknown =
+        unknown || s.diagnosis.rule == "audit.unknown-recipe" || s.diagnosis.key == kOriginalBase;
   }
   return unknown ? GateStatus::kInconclusive : GateStatus::kPass;
 }

@@ -26,6 +26,10 @@ struct ItemJudgement {
   std::int64_t explained = 0;
   bool absorbed = false;    // the delta is not zero, yet the right merge equals the base
   bool zero_delta = false;  // the adapter does nothing here
+  // With a base that the adapter was trained on beside the one given: how far the two lie apart in
+  // units of the delta, and whether merged stands on that one.
+  std::optional<double> base_gap;
+  bool on_trained_base = false;
 };
 
 /// Names of adapter parts, or of a model still wrapped by PEFT (F13).

@@ -22,6 +22,8 @@ struct TargetViews {
   TensorView base;
   TensorView merged;
   const DeltaRows* delta = nullptr;
+  // The base is decoded from codes: the dtype their library hands out (recipes_for()).
+  std::optional<DType> dequantised = std::nullopt;
 };
 
 /// An element of interest: its flat index, what is stored there and what one rounding gives.

@@ -183,6 +183,7 @@ class FolderWriter {
       ++summary.tensors;
       summary.merged += tensor.delta != nullptr || tensor.bias_delta != nullptr ? 1 : 0;
       summary.replaced += tensor.replaced || tensor.rows != nullptr ? 1 : 0;
+      summary.dequantised += is_dequantised(tensor) ? 1 : 0;
     }
     summary.bytes = total_;
     return summary;
@@ -202,6 +203,7 @@ class FolderWriter {
   }
 
   void write_tensor(const MergeTensor& tensor, SafetensorsWriter& writer) {
+    const DecodedHold hold = tensor.base == nullptr ? nullptr : base_.decode(*tensor.base, &pool_);
     const bool copied = tensor.delta == nullptr && tensor.bias_delta == nullptr &&
                         tensor.rows == nullptr && tensor.dtype == tensor.start.dtype;
     if (copied) {

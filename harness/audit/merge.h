@@ -30,18 +30,20 @@ struct MergeOptions {
 
 struct MergeSummary {
   std::int64_t tensors = 0;
-  std::int64_t merged = 0;    // weights and biases that got a delta
-  std::int64_t replaced = 0;  // taken from the adapter, wholly or by rows
-  std::uint64_t bytes = 0;    // of tensors
+  std::int64_t merged = 0;       // weights and biases that got a delta
+  std::int64_t replaced = 0;     // taken from the adapter, wholly or by rows
+  std::int64_t dequantised = 0;  // decoded from the base's codes
+  std::uint64_t bytes = 0;       // of tensors
   std::vector<std::string> weight_files;
   std::vector<std::string> side_files;      // copied
   std::vector<std::string> config_changes;  // one sentence each
 };
 
-/// `attached` is attach(adapter, base).  Throws Error "merge.*": `out` exists; the base is
-/// quantised; a part of the adapter reaches nothing or does not fit; a feature that cannot be
-/// merged; values that are not finite or overflow the dtype (naming the tensor); "output.*" where
-/// writing fails.  Nothing is left behind then.
+/// `attached` is attach(adapter, base).  A base opened decoded (OpenOptions::decode) is merged into
+/// as the numbers its codes stand for.  Throws Error "merge.*": `out` exists; the base is quantised
+/// and not opened so; a part of the adapter reaches nothing or does not fit; a feature that cannot
+/// be merged; values that are not finite or overflow the dtype (naming the tensor); "output.*"
+/// where writing fails.  Nothing is left behind then.
 MergeSummary merge_to_folder(const Checkpoint& base, const Adapter& adapter,
                              const AttachedAdapter& attached, const std::filesystem::path& out,
                              ThreadPool& pool, const MergeOptions& options);

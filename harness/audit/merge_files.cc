@@ -7,10 +7,12 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "harness/io/digest.h"
 #include "harness/io/folder.h"
 #include "harness/io/json_file.h"
+#include "kernels/core/dequantise.h"
 #include "kernels/core/error.h"
 
 namespace mg {
@@ -128,6 +130,9 @@ Json tensor_json(const MergeTensor& tensor) {
   if (tensor.rows != nullptr) {
     json["rows_from_adapter"] = tensor.rows->rows.size();
   }
+  if (is_dequantised(tensor)) {
+    json["dequantised_from"] = tensor.base->quantised->format;
+  }
   if (tensor.replaced) {
     json["replaced_by_adapter"] = true;
   }
@@ -139,7 +144,8 @@ Json tensor_json(const MergeTensor& tensor) {
 
 bool is_changed(const MergeTensor& tensor) {
   return tensor.delta != nullptr || tensor.bias_delta != nullptr || tensor.rows != nullptr ||
-         tensor.replaced || tensor.added || tensor.dtype != tensor.start.dtype;
+         tensor.replaced || tensor.added || tensor.dtype != tensor.start.dtype ||
+         is_dequantised(tensor);
 }
 
 }  // namespace
@@ -217,6 +223,27 @@ std::vector<SideFile> copy_side_files(const Checkpoint& base, const Adapter& ada
   return copied;
 }
 
+namespace {
+
+/// What became of a base stored as codes; null for any other.
+Json dequantised_json(const Checkpoint& base, const MergeSummary& summary) {
+  if (base.quantised().empty()) {
+    return nullptr;
+  }
+  std::set<std::string> formats;
+  bool by_row = false;
+  for (const auto& tensor : base.quantised()) {
+    formats.insert(tensor->format + " (" + tensor->detail + ")");
+    by_row = by_row || (tensor->four_bit() != nullptr && tensor->four_bit()->blocks_by_row);
+  }
+  return {{"weights", summary.dequantised},
+          {"formats", formats},
+          {"arithmetic", "codes decoded to FP32 as bitsandbytes does, then merged"},
+          {"block_order", by_row ? "row" : "flat"}};
+}
+
+}  // namespace
+
 void write_provenance(const Checkpoint& base, const Adapter& adapter, const MergePlan& plan,
                       const MergeOptions& options, const MergeSummary& summary,
                       const std::vector<SideFile>& side_files, const std::filesystem::path& folder,
@@ -245,6 +272,7 @@ void write_provenance(const Checkpoint& base, const Adapter& adapter, const Merg
       {"command", options.command},
       {"arithmetic", "base + delta in FP64, rounded once to nearest even"},
       {"base", folder_json(base.folder(), base_files, pool)},
+      {"base_dequantised", dequantised_json(base, summary)},
       {"adapter", folder_json(adapter.folder(), adapter_files, pool)},
       {"output", std::move(output)},
       {"tensors",

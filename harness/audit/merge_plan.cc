@@ -38,9 +38,10 @@ void check_inputs(const Checkpoint& base, const Adapter& adapter, const Attached
   for (const StoredTensor& tensor : base.tensors()) {
     if (quantised_name(tensor.name)) {
       refuse("quantised-base",
-             "the base is quantised; merging into quantised weights is not supported",
+             "the base is quantised; nothing is merged into quantised weights unasked",
              base.folder(), tensor.name,
-             "merge into the 16-bit model, or dequantise the base first");
+             "merge into the 16-bit model; or give --dequantise to merge into the numbers that the "
+             "codes stand for (bitsandbytes' NF4, FP4, INT8)");
     }
   }
   const AdapterConfig& config = adapter.config();
@@ -69,7 +70,7 @@ void check_inputs(const Checkpoint& base, const Adapter& adapter, const Attached
 DType main_dtype(const Checkpoint& base) {
   std::map<DType, std::uint64_t> bytes;
   for (const StoredTensor& tensor : base.tensors()) {
-    bytes[tensor.view.dtype] += tensor.view.bytes;
+    bytes[tensor.used_dtype()] += tensor.view.bytes;
   }
   const auto main = std::max_element(
       bytes.begin(), bytes.end(), [](const auto& x, const auto& y) { return x.second < y.second; });
@@ -114,8 +115,9 @@ class MergePlanner {
   MergeTensor from_base(const StoredTensor& tensor) const {
     MergeTensor out;
     out.name = tensor.name;
-    out.dtype = stored_as(tensor.view.dtype);
+    out.dtype = stored_as(tensor.used_dtype());
     out.start = tensor.view;
+    out.base = &tensor;
     out.delta = attached_.delta_for(tensor);
     for (const AttachedDelta& delta : attached_.deltas) {
       if (delta.target_bias == &tensor) {
@@ -183,7 +185,8 @@ class MergePlanner {
     out.name = table->name.starts_with("language_model.model.") ? "language_model.lm_head.weight"
                                                                 : "lm_head.weight";
     out.start = own != nullptr ? own->replacement->value : base_table->view;
-    out.dtype = stored_as(base_table->view.dtype);
+    out.dtype = stored_as(base_table->used_dtype());
+    out.base = base_table;
     out.replaced = own != nullptr;
     out.delta = pair;
     out.added = true;
@@ -199,6 +202,11 @@ class MergePlanner {
 };
 
 }  // namespace
+
+bool is_dequantised(const MergeTensor& tensor) {
+  return tensor.base != nullptr && tensor.base->quantised != nullptr &&
+         tensor.start.data == tensor.base->view.data;
+}
 
 MergePlan plan_merge(const Checkpoint& base, const Adapter& adapter,
                      const AttachedAdapter& attached, std::optional<DType> dtype) {

@@ -42,10 +42,9 @@ void refuse_quantised(const Checkpoint& checkpoint, std::string_view role) {
     }
     throw Error(
         {.code = "audit.quantised",
-         .what = fmt::format("the {} is quantised; auditing quantised weights is not supported yet",
-                             role),
+         .what = fmt::format("the {} is quantised in a form that cannot be read yet", role),
          .where = fmt::format("{}: {}", checkpoint.folder().string(), tensor.name),
-         .expected = "F16, BF16 or F32 weights",
+         .expected = "F16, BF16 or F32 weights, or those of bitsandbytes",
          .actual = fmt::format("{} {} of {}", dtype_name(tensor.view.dtype),
                                to_string(tensor.view.shape), name->weight),
          .hint =
@@ -106,6 +105,10 @@ class AuditPlanner {
     }
     std::sort(plan_.items.begin(), plan_.items.end(),
               [](const AuditItem& x, const AuditItem& y) { return x.name < y.name; });
+    for (AuditItem& item : plan_.items) {
+      item.base_owner = item.kind == ItemKind::kTiedHead ? &merged_ : &base_;
+      item.merged_owner = &merged_;
+    }
     return std::move(plan_);
   }
 
@@ -246,6 +249,8 @@ class AuditPlanner {
                           : "the base has it, merged does not";
     const StoredTensor* embedding = find_embedding(base_);
     const bool head = canonical_name(item.name) == kHead;
+    const std::array<DecodedHold, 2> holds = {
+        base_.decode(*item.base), embedding == nullptr ? nullptr : base_.decode(*embedding)};
     if (head && plan_.tied && !adapted && embedding != nullptr &&
         same_bytes(embedding->view, item.base->view)) {
       item.kind = ItemKind::kExcused;
@@ -344,6 +349,17 @@ class AuditPlanner {
 };
 
 }  // namespace
+
+std::vector<DecodedHold> AuditItem::hold() const {
+  std::vector<DecodedHold> holds;
+  if (base != nullptr && base_owner != nullptr) {
+    holds.push_back(base_owner->decode(*base));
+  }
+  if (merged != nullptr && merged_owner != nullptr) {
+    holds.push_back(merged_owner->decode(*merged));
+  }
+  return holds;
+}
 
 bool ties_embeddings(const Checkpoint& checkpoint, bool fallback) {
   const nlohmann::json& config = checkpoint.config();

@@ -33,11 +33,16 @@ struct AuditItem {
   std::string name;  // merged's, or the base's where merged has none
   const StoredTensor* base = nullptr;
   const StoredTensor* merged = nullptr;
+  const Checkpoint* base_owner = nullptr;
+  const Checkpoint* merged_owner = nullptr;
   const AttachedDelta* delta = nullptr;
   const AdapterReplacement* replacement = nullptr;
   TensorView start;      // W of a target: the base's tensor, or the copy the adapter holds of it
   bool renamed = false;  // found under another name than the base's
   std::string reason;    // why it is not checked, missing, excused or a mismatch
+
+  /// What keeps the bytes of `base`, `merged` and `start` readable where they are stored as codes.
+  std::vector<DecodedHold> hold() const;
 };
 
 struct AuditPlan {
@@ -45,7 +50,8 @@ struct AuditPlan {
   bool tied = false;             // merged ties its head to its embedding
 };
 
-/// Throws Error "audit.quantised" where base or merged holds quantised weights (not supported yet).
+/// Throws Error "audit.quantised" where base or merged holds quantised weights that were not opened
+/// decoded (OpenOptions::decode), or are of a format not known.
 AuditPlan make_plan(const Checkpoint& base, const Checkpoint& merged,
                     const AttachedAdapter& attached);
 

@@ -196,6 +196,41 @@ std::string plain_name(const Dtypes& dtypes) {
   return dtypes.base == DType::kF32 ? "fp32-then-cast" : "one-rounding";
 }
 
+/// The table's recipes for these dtypes that are not in the list yet; with `load` they begin with
+/// numbers rounded to it.
+void append_recipes(const Dtypes& dtypes, bool dora, std::optional<DType> load,
+                    std::vector<Recipe>& recipes) {
+  for (const Row& row : kRows) {
+    Recipe recipe = instantiate(row, dtypes);
+    recipe.load = recipe.load ? recipe.load : load;
+    const bool known = std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& other) {
+      return same_arithmetic(other, recipe);
+    });
+    if (known || (recipe.update && !dora)) {
+      continue;
+    }
+    recipe.kind = kind_of(recipe, dtypes);
+    const bool one_rounding = recipe.load == load && !recipe.adapter && !recipe.product &&
+                              !recipe.delta && !recipe.update && !recipe.sum;
+    if (one_rounding) {
+      recipe.name = plain_name(dtypes);
+    }
+    recipes.push_back(std::move(recipe));
+  }
+}
+
+/// "dequantised-fp16", "dequantised-fp16, adapter-in-base-dtype", from `first` on.
+void name_by_start(DType start, std::size_t first, std::vector<Recipe>& recipes) {
+  const std::string prefix = start == DType::kF32   ? "dequantised-fp32"
+                             : start == DType::kF16 ? "dequantised-fp16"
+                                                    : "dequantised-bf16";
+  const std::string one_rounding = recipes[first].name;
+  for (std::size_t i = first; i < recipes.size(); ++i) {
+    const bool plain = recipes[i].name == one_rounding;
+    recipes[i].name = plain ? prefix : prefix + ", " + recipes[i].name;
+  }
+}
+
 /// n roundings in a row, each off by at most half an ulp of FP32 (Higham, Accuracy and Stability,
 /// section 3.1).
 double gamma(std::int64_t n) {
@@ -212,24 +247,17 @@ bool is_even(double value, const GridFormat& format) {
 
 }  // namespace
 
-std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora) {
-  const Dtypes dtypes{base, adapter, merged};
+std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora,
+                                std::optional<DType> dequantised) {
   std::vector<Recipe> recipes;
-  for (const Row& row : kRows) {
-    Recipe recipe = instantiate(row, dtypes);
-    const bool known = std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& other) {
-      return same_arithmetic(other, recipe);
-    });
-    if (known || (recipe.update && !dora)) {
-      continue;
-    }
-    recipe.kind = kind_of(recipe, dtypes);
-    const bool one_rounding = !recipe.load && !recipe.adapter && !recipe.product && !recipe.delta &&
-                              !recipe.update && !recipe.sum;
-    if (one_rounding) {
-      recipe.name = plain_name(dtypes);
-    }
-    recipes.push_back(std::move(recipe));
+  append_recipes({base, adapter, merged}, dora, std::nullopt, recipes);
+  if (dequantised) {
+    name_by_start(DType::kF32, 0, recipes);
+  }
+  if (dequantised && precision(*dequantised) < 24) {
+    const std::size_t first = recipes.size();
+    append_recipes({*dequantised, adapter, merged}, dora, dequantised, recipes);
+    name_by_start(*dequantised, first, recipes);
   }
   return recipes;
 }

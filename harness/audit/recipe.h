@@ -43,7 +43,10 @@ struct Recipe {
 };
 
 /// The recipes that make sense for these stored dtypes, most ordinary first, without repeats.
-std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora = false);
+/// `dequantised`: the base is FP32 numbers decoded from codes, which their library itself hands out
+/// in this dtype; names say which of the two the merge began with.
+std::vector<Recipe> recipes_for(DType base, DType adapter, DType merged, bool dora = false,
+                                std::optional<DType> dequantised = std::nullopt);
 
 /// An interval of real numbers; an open end is not part of it.
 struct Range {

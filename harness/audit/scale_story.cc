@@ -42,8 +42,8 @@ std::optional<Found> scale_under(const TargetCase& c, const Recipe& recipe) {
 
 /// DoRA's norm moves with the scale: only named multiples can be tried.
 std::optional<Found> scale_with_dora(const TargetCase& c) {
-  const std::vector<Recipe> recipes =
-      recipes_for(c.views.base.dtype, c.adapter_dtype, c.views.merged.dtype);
+  const std::vector<Recipe> recipes = recipes_for(c.views.base.dtype, c.adapter_dtype,
+                                                  c.views.merged.dtype, false, c.views.dequantised);
   for (const NamedScale& named : named_scales(c.config, *c.item.delta->module)) {
     RecipeFit fit;
     for (const auto& [begin, end] : sample_rows(*c.views.delta, kScaleSample)) {
@@ -65,8 +65,8 @@ std::optional<Found> find_scale(const TargetCase& c) {
   if (!m.scale_bounds_cross() && !(m.scale_low <= 1.0 && 1.0 <= m.scale_high)) {
     return Found{m.scale_low, m.scale_high, "one-rounding"};
   }
-  const std::vector<Recipe> recipes =
-      recipes_for(c.views.base.dtype, c.adapter_dtype, c.views.merged.dtype);
+  const std::vector<Recipe> recipes = recipes_for(c.views.base.dtype, c.adapter_dtype,
+                                                  c.views.merged.dtype, false, c.views.dequantised);
   for (std::size_t i = 1; i < recipes.size(); ++i) {
     if (const std::optional<Found> found = scale_under(c, recipes[i])) {
       return found;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "harness/cli/audit_text.h"
 #include "harness/cli/command.h"
@@ -22,6 +23,8 @@ struct AuditArguments {
   std::string base;
   std::string adapter;
   std::string merged;
+  std::string trained_on;
+  BlockOrder block_order = BlockOrder::kByRow;
   std::string json;
   int threads = 0;
 };
@@ -35,6 +38,9 @@ Report start_report(const AuditArguments& arguments, const CommandContext& conte
   report.inputs.base = arguments.base;
   report.inputs.adapter = arguments.adapter;
   report.inputs.merged = arguments.merged;
+  if (!arguments.trained_on.empty()) {
+    report.inputs.trained_on = arguments.trained_on;
+  }
   report.inputs.command = context.command_line;
   return report;
 }
@@ -65,10 +71,15 @@ Report failed_report(Report report, const Error& error) {
 }
 
 void run(const AuditArguments& arguments, const CommandContext& context, Report& report) {
-  const Checkpoint base = Checkpoint::open(arguments.base);
+  const OpenOptions decoded{.decode = true, .block_order = arguments.block_order};
+  const Checkpoint base = Checkpoint::open(arguments.base, decoded);
   const Adapter adapter = Adapter::open(arguments.adapter);
-  const Checkpoint merged = Checkpoint::open(arguments.merged);
+  const Checkpoint merged = Checkpoint::open(arguments.merged, decoded);
   const AttachedAdapter attached = attach(adapter, base);
+  std::optional<Checkpoint> trained_on;
+  if (!arguments.trained_on.empty()) {
+    trained_on.emplace(Checkpoint::open(arguments.trained_on, decoded));
+  }
   ThreadPool pool(arguments.threads);
   report.tool.threads = pool.threads();
   ProgressBar bar(context.terminal, "audit");
@@ -76,6 +87,7 @@ void run(const AuditArguments& arguments, const CommandContext& context, Report&
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
     bar.update(total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
   };
+  options.trained_on = trained_on ? &*trained_on : nullptr;
   AuditOutcome outcome = run_audit(base, adapter, attached, merged, pool, options);
   report.findings = std::move(outcome.findings);
   report.audit = std::move(outcome.result);
@@ -106,10 +118,14 @@ void add_audit_command(CLI::App& app, CommandContext& context) {
   const auto arguments = std::make_shared<AuditArguments>();
   CLI::App* command =
       app.add_subcommand("audit", "prove tensor by tensor that merged is base + adapter");
-  command->add_option("--base", arguments->base, "folder of the model the adapter was trained on")
+  command->add_option("--base", arguments->base, "folder of the model that was merged into")
       ->required();
   command->add_option("--adapter", arguments->adapter, "PEFT adapter folder")->required();
   command->add_option("--merged", arguments->merged, "folder of the merged checkpoint")->required();
+  command->add_option("--trained-on", arguments->trained_on,
+                      "folder of the base the adapter was trained on, where merged is to stand on "
+                      "another: QLoRA's 4-bit base beside the 16-bit one");
+  add_block_order(*command, arguments->block_order);
   command->add_option("--json", arguments->json, "write the report to this file");
   command->add_option("--threads", arguments->threads, "threads; 0 takes all cores")
       ->check(CLI::NonNegativeNumber);

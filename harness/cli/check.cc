@@ -62,6 +62,10 @@ void add_flags(CLI::App& command, Flags& flags) {
       "--suite", options.suites,
       "prompts: a name that `mergegauge suites` lists, a file (.jsonl, .txt, table.csv:COLUMN) "
       "or a folder; may be given several times (default: smoke)");
+  command.add_option("--trained-on", options.trained_on,
+                     "folder of the base the adapter was trained on, where merged is to stand on "
+                     "another: QLoRA's 4-bit base beside the 16-bit one");
+  add_block_order(command, options.block_order);
   command.add_option("--gates", options.gates,
                      "gate profile: name or file (default: by merged's stored dtype)");
   command.add_option("--json", flags.json, "also write report.json here; - for standard output");

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "harness/cli/terminal.h"
+#include "harness/io/quantised_tensor.h"
 
 namespace mg {
 
@@ -19,6 +20,9 @@ struct CommandContext {
 
 /// Adds every command.
 void add_commands(CLI::App& app, CommandContext& context);
+
+/// --block-order of the commands that read quantised bases.
+void add_block_order(CLI::App& command, BlockOrder& order);
 
 /// Writes JSON with two spaces of indentation and a final newline to a file, or to standard output
 /// for "-".  Throws Error "output.cannot-write".

@@ -1,5 +1,7 @@
 #include "harness/cli/command.h"
 
+#include <map>
+
 namespace mg {
 
 // One line a command; each lives in its own file.  The order is that of the help.
@@ -18,6 +20,16 @@ void add_tokenize_command(CLI::App& app, CommandContext& context);
 void add_render_command(CLI::App& app, CommandContext& context);
 void add_trend_command(CLI::App& app, CommandContext& context);
 void add_report_command(CLI::App& app, CommandContext& context);
+
+void add_block_order(CLI::App& command, BlockOrder& order) {
+  const std::map<std::string, BlockOrder> kOrders{{"row", BlockOrder::kByRow},
+                                                  {"flat", BlockOrder::kFlat}};
+  command
+      .add_option("--block-order", order,
+                  "4-bit rows that end inside a block of scales: row (as bitsandbytes' AVX-512 CPU "
+                  "code reads them, the default) or flat (as its CUDA code does)")
+      ->transform(CLI::CheckedTransformer(kOrders));
+}
 
 void add_commands(CLI::App& app, CommandContext& context) {
   add_check_command(app, context);

@@ -25,6 +25,7 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
       ->add_option("--suite", flags->options.suites, "as for check: built-in name, file or folder")
       ->required();
   command->add_option("--out", flags->options.out, "file to write")->required();
+  add_block_order(*command, flags->options.block_order);
   command->add_option("--backend", flags->options.backend, "cpu, cuda, auto, reference")
       ->capture_default_str();
   command->add_option("--isa", flags->options.isa, "pin the instruction set of the cpu backend");
@@ -49,6 +50,9 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
     {
       ProgressBar bar(context.terminal, "logits");
       summary = write_logits(flags->options, pool, [&bar](double done) { bar.update(done); });
+    }
+    for (const std::string& note : summary.notes) {
+      fmt::print(stderr, "note: {}\n", note);
     }
     fmt::print("{}: {} prompts, {} tokens, vocabulary {} ({}, {}, {} threads)\n",
                flags->options.out.string(), summary.prompts, summary.tokens, summary.vocab_size,

@@ -18,6 +18,8 @@ struct MergeArguments {
   std::string out;
   std::string dtype;
   std::uint64_t shard_bytes = 5'000'000'000;
+  bool dequantise = false;
+  BlockOrder block_order = BlockOrder::kByRow;
   int threads = 0;
 };
 
@@ -35,7 +37,8 @@ std::optional<DType> dtype_of(const std::string& name) {
 }
 
 void merge_command(const MergeArguments& arguments, CommandContext& context) {
-  const Checkpoint base = Checkpoint::open(arguments.base);
+  const Checkpoint base = Checkpoint::open(
+      arguments.base, {.decode = arguments.dequantise, .block_order = arguments.block_order});
   const Adapter adapter = Adapter::open(arguments.adapter);
   const AttachedAdapter attached = attach(adapter, base);
   ThreadPool pool(arguments.threads);
@@ -54,6 +57,10 @@ void merge_command(const MergeArguments& arguments, CommandContext& context) {
       fmt::format("wrote {}: {} tensors in {} file{}, {} merged, {} replaced\n", arguments.out,
                   summary.tensors, summary.weight_files.size(),
                   summary.weight_files.size() == 1 ? "" : "s", summary.merged, summary.replaced);
+  if (summary.dequantised > 0) {
+    text += fmt::format("  base         {} weights dequantised to FP32, then merged\n",
+                        summary.dequantised);
+  }
   for (const std::string& change : summary.config_changes) {
     text += fmt::format("  config.json  {}\n", change);
   }
@@ -84,6 +91,10 @@ void add_merge_command(CLI::App& app, CommandContext& context) {
       ->add_option("--shard-size", arguments->shard_bytes,
                    "largest weight file, such as 5GB (default) or 500MB")
       ->transform(CLI::AsSizeValue(true));
+  command->add_flag(
+      "--dequantise,--dequantize", arguments->dequantise,
+      "merge into a base stored as bitsandbytes' codes, as the numbers they stand for");
+  add_block_order(*command, arguments->block_order);
   command->add_option("--threads", arguments->threads, "threads; 0 takes all cores")
       ->check(CLI::NonNegativeNumber);
   command->callback([arguments, &context] { merge_command(*arguments, context); });

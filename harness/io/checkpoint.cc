@@ -11,6 +11,8 @@
 #include "harness/io/shard_index.h"
 #include "harness/io/weight_files.h"
 #include "kernels/core/error.h"
+#include "kernels/core/parallel.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 
@@ -22,6 +24,8 @@ struct Checkpoint::State {  // NOLINT(bugprone-exception-escape)
   std::vector<SafetensorsFile> shards;
   std::vector<StoredTensor> tensors;
   std::vector<std::string> stray_files;
+  std::vector<std::unique_ptr<QuantisedTensor>> quantised;
+  std::unique_ptr<DecodedMemory> decoded;
 };
 
 namespace {
@@ -101,6 +105,10 @@ void require_consistent(const std::filesystem::path& index_path, const ShardInde
                        : "a stale index: `mergegauge lint --fix` writes it anew from the shards"});
 }
 
+bool by_name(const StoredTensor& left, const StoredTensor& right) {
+  return left.name < right.name;
+}
+
 }  // namespace
 
 Checkpoint::Checkpoint() : state_(std::make_unique<State>()) {}
@@ -140,9 +148,10 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptio
           {record.name, state.shards[shard].view(record), static_cast<int>(shard)});
     }
   }
-  std::sort(
-      state.tensors.begin(), state.tensors.end(),
-      [](const StoredTensor& left, const StoredTensor& right) { return left.name < right.name; });
+  std::sort(state.tensors.begin(), state.tensors.end(), by_name);
+  if (options.decode) {
+    opened.take_in_quantised(options.block_order);
+  }
   for (const FolderEntry& entry : entries) {
     const bool weight =
         entry.kind == FileKind::kSafetensors || entry.kind == FileKind::kConsolidated;
@@ -152,6 +161,59 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptio
     }
   }
   return opened;
+}
+
+void Checkpoint::take_in_quantised(BlockOrder order) {
+  State& state = *state_;
+  state.quantised = read_quantised(state.tensors, order, state.folder);
+  std::sort(state.quantised.begin(), state.quantised.end(),
+            [](const auto& left, const auto& right) { return left->name < right->name; });
+  std::vector<std::size_t> bytes;
+  for (const auto& tensor : state.quantised) {
+    bytes.push_back(to_index(element_count(tensor->shape()).value_or(0)) * sizeof(float));
+  }
+  state.decoded = std::make_unique<DecodedMemory>(bytes, state.folder.string());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const QuantisedTensor& tensor = *state.quantised[i];
+    state.tensors.push_back({.name = tensor.name,
+                             .view = {.dtype = DType::kF32,
+                                      .shape = tensor.shape(),
+                                      .data = state.decoded->address(i),
+                                      .bytes = bytes[i]},
+                             .shard = tensor.parts.front().shard,
+                             .quantised = &tensor});
+  }
+  std::sort(state.tensors.begin(), state.tensors.end(), by_name);
+}
+
+const std::vector<std::unique_ptr<QuantisedTensor>>& Checkpoint::quantised() const {
+  return state_->quantised;
+}
+
+DecodedHold Checkpoint::decode(const StoredTensor& tensor, ThreadPool* pool) const {
+  if (tensor.quantised == nullptr) {
+    return nullptr;
+  }
+  const auto& all = state_->quantised;
+  const auto found = std::lower_bound(
+      all.begin(), all.end(), tensor.quantised->name,
+      [](const auto& candidate, const std::string& name) { return candidate->name < name; });
+  MG_CHECK(found != all.end() && found->get() == tensor.quantised, "a tensor of this checkpoint");
+  const QuantisedTensor& codes = **found;
+  return state_->decoded->hold(
+      static_cast<std::size_t>(found - all.begin()), [&codes, pool](std::byte* memory) {
+        auto* out = reinterpret_cast<float*>(memory);
+        const auto rows = [&](std::int64_t begin, std::int64_t end) {
+          codes.rows(begin, end, out + begin * codes.cols_count);
+        };
+        if (pool == nullptr) {
+          rows(0, codes.rows_count);
+          return;
+        }
+        constexpr std::int64_t kTaskElements = 1 << 18;
+        pool->for_chunks(codes.rows_count,
+                         std::max<std::int64_t>(1, kTaskElements / codes.cols_count), rows);
+      });
 }
 
 const std::filesystem::path& Checkpoint::folder() const {
@@ -184,11 +246,23 @@ const StoredTensor* Checkpoint::find(std::string_view name) const {
 }
 
 void Checkpoint::prefetch(const StoredTensor& tensor) const {
+  if (tensor.quantised != nullptr) {
+    for (const StoredTensor& part : tensor.quantised->parts) {
+      prefetch(part);
+    }
+    return;
+  }
   const auto shard = static_cast<std::size_t>(tensor.shard);
   state_->shards.at(shard).file().prefetch(tensor.view.data, tensor.view.bytes);
 }
 
 void Checkpoint::release(const StoredTensor& tensor) const {
+  if (tensor.quantised != nullptr) {
+    for (const StoredTensor& part : tensor.quantised->parts) {
+      release(part);
+    }
+    return;
+  }
   const auto shard = static_cast<std::size_t>(tensor.shard);
   state_->shards.at(shard).file().release(tensor.view.data, tensor.view.bytes);
 }

@@ -9,21 +9,23 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/io/decoded_memory.h"
 #include "harness/io/json_file.h"
+#include "harness/io/quantised_tensor.h"
 #include "harness/io/safetensors.h"
-#include "kernels/core/tensor_view.h"
+#include "harness/io/stored_tensor.h"
 
 namespace mg {
 
-struct StoredTensor {
-  std::string name;  // as stored
-  TensorView view;
-  int shard = 0;  // index into Checkpoint::shards()
-};
+class ThreadPool;
 
 struct OpenOptions {
   // False: a folder without config.json opens as well, and config() is null.
   bool require_config = true;
+  // True: codes and companions of formats that are known (quantised_tensor.h) are one FP32 tensor
+  // each.
+  bool decode = false;
+  BlockOrder block_order = BlockOrder::kByRow;
 };
 
 class Checkpoint {
@@ -53,7 +55,14 @@ class Checkpoint {
   /// all the same.
   const std::vector<std::string>& stray_files() const;
 
-  /// Read-ahead / drop of a tensor's pages, see MappedFile.
+  /// With OpenOptions::decode: the weights stored as codes, sorted by name.
+  const std::vector<std::unique_ptr<QuantisedTensor>>& quantised() const;
+  /// The FP32 copy of a weight stored as codes is at `tensor.view` while the result lives, made by
+  /// `pool` (or by the calling thread alone) unless somebody holds it already.  Nothing for a plain
+  /// tensor, whose bytes are there anyway.  Thread-safe; the checkpoint must outlive it.
+  DecodedHold decode(const StoredTensor& tensor, ThreadPool* pool = nullptr) const;
+
+  /// Read-ahead / drop of a tensor's pages (of its codes), see MappedFile.
   void prefetch(const StoredTensor& tensor) const;
   void release(const StoredTensor& tensor) const;
   /// Throws Error "file.shrank" if a shard shrank while mapped.
@@ -61,6 +70,7 @@ class Checkpoint {
 
  private:
   Checkpoint();
+  void take_in_quantised(BlockOrder order);
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -4,7 +4,7 @@ namespace mg {
 
 AlteredSource::AlteredSource(const Checkpoint& checkpoint, const ResolvedModel& model,
                              const AlteredTensors& alteration, ThreadPool& pool)
-    : plain_(checkpoint, model),
+    : plain_(checkpoint, model, nullptr, &pool),
       alteration_(&alteration),
       pool_(&pool),
       globals_(plain_.globals()) {

@@ -1,5 +1,6 @@
 #include "harness/lanes/checkpoint_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "harness/model/delta.h"
@@ -298,8 +299,8 @@ void require_attached(const AttachedAdapter& adapter) {
 }  // namespace
 
 CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedModel& model,
-                                   const AttachedAdapter* adapter)
-    : checkpoint_(&checkpoint), model_(&model) {
+                                   const AttachedAdapter* adapter, ThreadPool* pool)
+    : checkpoint_(&checkpoint), model_(&model), pool_(pool) {
   require_forward(*model.arch, checkpoint.folder().string());
   model.require_complete(checkpoint);
   if (adapter != nullptr) {
@@ -308,17 +309,31 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
   const auto layers = static_cast<std::size_t>(model.config.num_hidden_layers);
   layers_.resize(layers);
   stored_.resize(layers);
+  holds_.resize(layers);
   Builder builder{*this, adapter};
   builder.fill_globals(globals_);
   for (std::size_t l = 0; l < layers; ++l) {
     builder.fill_layer(static_cast<std::int64_t>(l), layers_[l]);
   }
+  std::vector<const StoredTensor*> globals;
   for (const ResolvedTensor& tensor : model.tensors) {
-    if (tensor.layer >= 0 && tensor.stored != nullptr && tensor.rule->role != Role::kVision) {
-      stored_[static_cast<std::size_t>(tensor.layer)].push_back(tensor.stored);
+    if (tensor.stored == nullptr || tensor.rule->role == Role::kVision) {
+      continue;
+    }
+    (tensor.layer < 0 ? globals : stored_[static_cast<std::size_t>(tensor.layer)])
+        .push_back(tensor.stored);
+  }
+  hold(globals, global_holds_);
+  compute_dora(-1);
+}
+
+void CheckpointSource::hold(const std::vector<const StoredTensor*>& tensors,
+                            std::vector<DecodedHold>& holds) const {
+  for (const StoredTensor* tensor : tensors) {
+    if (tensor->quantised != nullptr) {
+      holds.push_back(checkpoint_->decode(*tensor, pool_));
     }
   }
-  compute_dora(-1);
 }
 
 CheckpointSource::~CheckpointSource() = default;
@@ -332,8 +347,20 @@ void CheckpointSource::compute_dora(std::int64_t layer) {
 }
 
 const LayerWeights& CheckpointSource::layer(std::int64_t index) {
+  const auto at = static_cast<std::size_t>(index);
+  if (holds_[at].empty()) {
+    hold(stored_[at], holds_[at]);
+  }
   compute_dora(index);
-  return layers_[static_cast<std::size_t>(index)];
+  return layers_[at];
+}
+
+/// A weight stored as codes has no bytes before its layer is in use.
+const LayerWeights* CheckpointSource::ahead(std::int64_t index) const {
+  const auto at = static_cast<std::size_t>(index);
+  const bool codes = std::any_of(stored_[at].begin(), stored_[at].end(),
+                                 [](const StoredTensor* t) { return t->quantised != nullptr; });
+  return codes ? nullptr : &layers_[at];
 }
 
 void CheckpointSource::prefetch_layer(std::int64_t index) {
@@ -343,6 +370,7 @@ void CheckpointSource::prefetch_layer(std::int64_t index) {
 }
 
 void CheckpointSource::release_layer(std::int64_t index) {
+  holds_[static_cast<std::size_t>(index)].clear();
   for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(index)]) {
     checkpoint_->release(*tensor);
   }

@@ -17,11 +17,12 @@ namespace mg {
 class CheckpointSource final : public WeightSource {
  public:
   /// `model` resolves `checkpoint`; `adapter`, if any, is attached to it.  All must outlive the
-  /// source. Throws Error "checkpoint.tensors" when a tensor is missing or misshapen,
+  /// source, `pool` too: it dequantises weights stored as codes, a layer at a time (without it the
+  /// calling thread does). Throws Error "checkpoint.tensors" when a tensor is missing or misshapen,
   /// "adapter.attach" when a part of the adapter reaches no tensor or does not fit,
   /// "adapter.unsupported" for what has no forward pass.
   CheckpointSource(const Checkpoint& checkpoint, const ResolvedModel& model,
-                   const AttachedAdapter* adapter = nullptr);
+                   const AttachedAdapter* adapter = nullptr, ThreadPool* pool = nullptr);
   ~CheckpointSource() override;
 
   const ModelConfig& config() const override { return model_->config; }
@@ -29,9 +30,7 @@ class CheckpointSource final : public WeightSource {
   const LayerWeights& layer(std::int64_t index) override;
   void prefetch_layer(std::int64_t index) override;
   void release_layer(std::int64_t index) override;
-  const LayerWeights* ahead(std::int64_t index) const override {
-    return &layers_[static_cast<std::size_t>(index)];
-  }
+  const LayerWeights* ahead(std::int64_t index) const override;
   void check_intact() const override { checkpoint_->check_intact(); }
 
  private:
@@ -40,6 +39,8 @@ class CheckpointSource final : public WeightSource {
   /// Norms of the layer's DoRA weights (-1: the globals'), on first use: each reads its base weight
   /// once.
   void compute_dora(std::int64_t layer);
+  /// Takes the FP32 copies of the layer's quantised weights.
+  void hold(const std::vector<const StoredTensor*>& tensors, std::vector<DecodedHold>& holds) const;
 
   const Checkpoint* checkpoint_;
   const ResolvedModel* model_;
@@ -47,6 +48,9 @@ class CheckpointSource final : public WeightSource {
   std::vector<LayerWeights> layers_;
   std::vector<std::vector<const StoredTensor*>>
       stored_;  // by layer: what to read ahead and release
+  ThreadPool* pool_;
+  std::vector<std::vector<DecodedHold>> holds_;  // by layer, while it is in use
+  std::vector<DecodedHold> global_holds_;
   std::vector<PendingDora> pending_;
   std::vector<std::unique_ptr<std::vector<float>>>
       computed_;  // experts' pairs, copied out of fused ones

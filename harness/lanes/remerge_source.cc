@@ -27,7 +27,7 @@ RemergeSource::RemergeSource(const Checkpoint& base, const ResolvedModel& model,
                              const AttachedAdapter& adapter, std::optional<DType> dtype,
                              ThreadPool& pool)
     : without_deltas_(replacements_of(adapter)),
-      plain_(base, model, &without_deltas_),
+      plain_(base, model, &without_deltas_, &pool),
       adapter_(&adapter),
       dtype_(dtype),
       pool_(&pool),

@@ -65,6 +65,8 @@ struct InputInfo {
   std::string base;
   std::string adapter;
   std::string merged;
+  std::optional<std::string>
+      trained_on;  // the base the adapter was trained on, where it is another
   std::vector<SuiteInfo> suites;
   std::string command;  // repeats the run
   std::optional<ModelSummary> model;
@@ -72,7 +74,7 @@ struct InputInfo {
 };
 
 struct FileRecord {
-  std::string role;  // "base", "adapter", "merged"
+  std::string role;  // "base", "adapter", "merged", "trained-on"
   std::string path;  // relative to the role's folder
   std::uint64_t bytes = 0;
   std::string sha256;

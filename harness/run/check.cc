@@ -47,6 +47,9 @@ class Check {
     report_.inputs.base = options.base.string();
     report_.inputs.adapter = options.adapter.string();
     report_.inputs.merged = options.merged.string();
+    if (!options.trained_on.empty()) {
+      report_.inputs.trained_on = options.trained_on.string();
+    }
     report_.inputs.command = options.command;
   }
 
@@ -93,7 +96,10 @@ class Check {
     if (options_.audit && !base_->model.arch->forward) {
       leave_outputs_out();
     } else if (merged_->model.problems.empty()) {
-      phase("floor", [this] { measure_noise(); });
+      phase("floor", [this] {
+        look_at_weights();
+        measure_noise();
+      });
       phase("compare", [this] { compare(); });
       phase("judge", [this] { judge_outputs(); });
     } else {
@@ -130,12 +136,22 @@ class Check {
   }
 
   void open() {
-    base_ = std::make_unique<OpenModel>(options_.base);
+    base_ = std::make_unique<OpenModel>(options_.base, options_.block_order);
     base_->model.require_complete(base_->checkpoint);
     require_plain_weights(*base_);
     adapter_ = std::make_unique<OpenAdapter>(options_.adapter, *base_);
-    merged_ = std::make_unique<OpenModel>(options_.merged);
+    merged_ = std::make_unique<OpenModel>(options_.merged, options_.block_order);
     require_plain_weights(*merged_);
+    if (!options_.trained_on.empty()) {
+      other_base_ = std::make_unique<OpenModel>(options_.trained_on, options_.block_order);
+      other_base_->model.require_complete(other_base_->checkpoint);
+      require_plain_weights(*other_base_);
+      other_adapter_ = std::make_unique<OpenAdapter>(options_.adapter, *other_base_);
+    }
+    add_findings(block_order_findings(*base_, "base"));
+    if (other_base_) {
+      add_findings(block_order_findings(*other_base_, "trained-on"));
+    }
     plant();
     describe_inputs(*base_, *adapter_, *merged_, report_.inputs);
     gates_ = load_gate_profile(
@@ -162,20 +178,24 @@ class Check {
   const AlteredTensors* altered() const { return damaged_ ? &*damaged_ : nullptr; }
 
   void digest() {
+    std::vector<InputFolder> folders = {
+        {"base", options_.base}, {"adapter", options_.adapter}, {"merged", options_.merged}};
+    if (!options_.trained_on.empty()) {
+      folders.push_back({"trained-on", options_.trained_on});
+    }
     report_.provenance->files =
-        digest_inputs(options_.base, options_.adapter, options_.merged, pool_,
-                      [this](double done) { progress_("digest", done); });
+        digest_inputs(folders, pool_, [this](double done) { progress_("digest", done); });
   }
 
   void audit() {
-    AuditOptions settings;
-    settings.altered = altered();
+    AuditOptions settings = audit_options();
     settings.progress = [this](std::uint64_t done, std::uint64_t total) {
       progress_("audit",
                 static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
     };
     AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
                                      merged_->checkpoint, pool_, settings);
+    merged_into_ = outcome.merged_into;
     if (outcome.not_checked) {
       report_.not_checked.push_back("the audit could not judge every tensor");
     }
@@ -205,8 +225,12 @@ class Check {
   void compare() {
     CompareOptions settings = options_.compare;
     settings.altered = altered();
-    same_as_remerge_ = merged_is_remerge();
-    settings.remerge = settings.remerge || !same_as_remerge_;
+    // Behind codes stand weights that are not here: our re-merge would be another model.
+    const bool comparable = merged_into_ != MergedInto::kOriginal;
+    settings.remerge = settings.remerge || (!same_as_remerge_ && comparable);
+    if (other_base_) {
+      settings.other = {other_base_.get(), other_adapter_.get(), other_lane()};
+    }
     CompareRun run =
         compare_lanes(*base_, *adapter_, *merged_, prompts_, settings, floor_ ? &*floor_ : nullptr,
                       pool_, [this](double done) { progress_("compare", done); });
@@ -218,6 +242,34 @@ class Check {
     }
     report_.tool.backend = run.backend.name + " (" + run.backend.isa + ")";
     add_findings(std::move(run.findings));
+    if (other_base_) {
+      add_findings({merge_base_note(report_.comparisons, other_lane())});
+    }
+  }
+
+  std::string other_lane() const {
+    return merged_into_ == MergedInto::kTrainedOn ? kGivenLane : kTrainedLane;
+  }
+
+  AuditOptions audit_options() const {
+    AuditOptions settings;
+    settings.altered = altered();
+    settings.trained_on = other_base_ ? &other_base_->checkpoint : nullptr;
+    return settings;
+  }
+
+  /// Which weights merged is our re-merge of, before anything runs on them: the lanes stand on the
+  /// base that merged was made from.
+  void look_at_weights() {
+    same_as_remerge_ = merged_is_remerge();
+    if (merged_into_ == MergedInto::kTrainedOn) {
+      std::swap(base_, other_base_);
+      std::swap(adapter_, other_adapter_);
+    }
+    if (merged_into_ == MergedInto::kOriginal && options_.gates.empty()) {
+      gates_ = load_gate_profile(
+          std::string(default_gate_profile(stored_dtype(merged_->checkpoint), true)));
+    }
   }
 
   /// A re-merge lane would only repeat merged's numbers then.  `compare` reports no audit, but
@@ -226,11 +278,10 @@ class Check {
     if (report_.audit) {
       return is_remerge(*report_.audit);
     }
-    AuditOptions settings;
-    settings.altered = altered();
-    return is_remerge(run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
-                                merged_->checkpoint, pool_, settings)
-                          .result);
+    const AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
+                                           merged_->checkpoint, pool_, audit_options());
+    merged_into_ = outcome.merged_into;
+    return is_remerge(outcome.result);
   }
 
   const Comparison* find_comparison(const std::string& reference,
@@ -251,6 +302,7 @@ class Check {
         .self_compare_exact = floor_ ? std::optional(floor_->self_compare_exact) : std::nullopt,
         .remerge_is_merged = same_as_remerge_,
         .same_weights = adapter_->attached.deltas.empty(),
+        .other = other_base_ ? find_comparison(other_lane(), "merged") : nullptr,
         .floor = report_.floor,
         .audit = report_.audit ? &*report_.audit : nullptr};
     Judgement judgement = judge(inputs, gates_);
@@ -322,6 +374,10 @@ class Check {
   std::unique_ptr<OpenModel> base_;
   std::unique_ptr<OpenAdapter> adapter_;
   std::unique_ptr<OpenModel> merged_;
+  std::unique_ptr<OpenModel>
+      other_base_;  // what the adapter was trained on, or, if merged was made
+  std::unique_ptr<OpenAdapter> other_adapter_;  // from that, the base that was given
+  MergedInto merged_into_ = MergedInto::kBase;
   std::optional<DamagedTensors> damaged_;
   GateProfile gates_;  // read before anything is computed: a typing error must not cost a run
   Prompts prompts_;

@@ -21,6 +21,8 @@ struct CheckOptions {
   std::filesystem::path base;
   std::filesystem::path adapter;
   std::filesystem::path merged;
+  std::filesystem::path trained_on;  // the base the adapter was trained on; empty: `base`
+  BlockOrder block_order = BlockOrder::kByRow;
   std::vector<std::string> suites;  // empty: the built-in smoke suite
   std::string gates;                // profile name or file; empty: by merged's stored dtype
   std::int64_t token_budget = 0;    // 0: every prompt

@@ -1,5 +1,7 @@
 #include "harness/run/compare.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -12,6 +14,7 @@
 #include "harness/run/logit_metrics.h"
 #include "harness/run/token_rows.h"
 #include "harness/verdict/floor.h"
+#include "kernels/core/error.h"
 #include "kernels/registry.h"
 
 namespace mg {
@@ -47,16 +50,19 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
                const CompareOptions& options, Backend& backend, ThreadPool& pool) {
   Lineup lineup;
   // Base and adapter stand side by side: they share every matrix.
-  lineup.add("base", std::make_unique<CheckpointSource>(base.checkpoint, base.model), backend);
-  lineup.add("adapter",
-             std::make_unique<CheckpointSource>(base.checkpoint, base.model, &adapter.attached),
+  lineup.add("base",
+             std::make_unique<CheckpointSource>(base.checkpoint, base.model, nullptr, &pool),
              backend);
+  lineup.add(
+      "adapter",
+      std::make_unique<CheckpointSource>(base.checkpoint, base.model, &adapter.attached, &pool),
+      backend);
   std::unique_ptr<WeightSource> subject;
   if (options.altered != nullptr) {
     subject =
         std::make_unique<AlteredSource>(merged.checkpoint, merged.model, *options.altered, pool);
   } else {
-    subject = std::make_unique<CheckpointSource>(merged.checkpoint, merged.model);
+    subject = std::make_unique<CheckpointSource>(merged.checkpoint, merged.model, nullptr, &pool);
   }
   lineup.add("merged", std::move(subject), backend);
   lineup.pairs.push_back({.reference = kAdapter, .subject = kMerged, .base = kBase});
@@ -77,6 +83,15 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   }
   for (const DType dtype : options.what_if) {
     add_remerge(what_if_name(dtype), dtype);
+  }
+  if (options.other.base != nullptr) {
+    const int lane = lineup.add(options.other.lane,
+                                std::make_unique<CheckpointSource>(
+                                    options.other.base->checkpoint, options.other.base->model,
+                                    &options.other.adapter->attached, &pool),
+                                backend);
+    lineup.pairs.push_back({.reference = lane, .subject = kMerged, .base = kBase});
+    lineup.pairs.push_back({.reference = kAdapter, .subject = lane, .base = kBase});
   }
   return lineup;
 }
@@ -101,10 +116,45 @@ Finding engine_note(const std::string& message) {
           .fix = {}};
 }
 
+Finding merge_base_note(const std::vector<Comparison>& comparisons, const std::string& other_lane) {
+  const auto price = [&](const std::string& reference, const std::string& subject) {
+    const auto found =
+        std::find_if(comparisons.begin(), comparisons.end(), [&](const Comparison& comparison) {
+          return comparison.reference == reference && comparison.subject == subject;
+        });
+    MG_CHECK(found != comparisons.end(), "the pairs of the other base were run");
+    const MetricSummary* kl = find_metric(found->metrics, "kl");
+    const MetricSummary* nll = find_metric(found->metrics, "delta_nll");
+    const auto mean = [](const MetricSummary* metric, const char* form) {
+      return metric == nullptr || !metric->mean ? std::string("unknown")
+                                                : fmt::format(fmt::runtime(form), *metric->mean);
+    };
+    return fmt::format("KL {} nat and {} nat of NLL a token", mean(kl, "{:.3g}"),
+                       mean(nll, "{:+.4f}"));
+  };
+  const bool trained_apart = other_lane == kTrainedLane;
+  Finding f = engine_note({});
+  f.rule = "compare.merge-base";
+  f.catalogue = {"F28"};
+  f.subject = "merged";
+  f.message =
+      trained_apart
+          ? fmt::format(
+                "the price of merging into --base rather than into the base the adapter was "
+                "trained "
+                "on, against the adapter on that one: {}",
+                price(other_lane, "merged"))
+          : fmt::format(
+                "merged was made from the base the adapter was trained on, at {} against the "
+                "adapter there; merged into --base it would have been {}",
+                price("adapter", "merged"), price("adapter", other_lane));
+  return f;
+}
+
 DType stored_dtype(const Checkpoint& checkpoint) {
   std::map<DType, std::size_t> bytes;
   for (const StoredTensor& tensor : checkpoint.tensors()) {
-    bytes[tensor.view.dtype] += tensor.view.bytes;
+    bytes[tensor.used_dtype()] += tensor.view.bytes;
   }
   DType most = DType::kF32;
   std::size_t largest = 0;
@@ -200,7 +250,7 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
                    {.arithmetic = Arithmetic::kExact, .pool = &pool, .isa = options.engine.isa});
   const std::unique_ptr<Backend> served = make_backend(
       options.engine.backend, {.arithmetic = rounded, .pool = &pool, .isa = options.engine.isa});
-  CheckpointSource source(base.checkpoint, base.model, &adapter.attached);
+  CheckpointSource source(base.checkpoint, base.model, &adapter.attached, &pool);
   const std::vector<Lane> lanes{{"adapter", &source, exact.get()},
                                 {"adapter-serving", &source, served.get()}};
   const std::vector<PairSpec> pairs{{.reference = 0, .subject = 1, .base = -1}};

@@ -32,6 +32,19 @@ inline constexpr std::int64_t kDriftTokens = 256;
 /// memory that was not written, rows that lie elsewhere) shows in any prompt.
 inline constexpr std::int64_t kSelfTokens = 256;
 
+/// A second base with the adapter on it, run beside the first: the one that merged was not made
+/// from, where the adapter was trained on another than it was merged into.
+struct OtherBase {
+  const OpenModel* base = nullptr;
+  const OpenAdapter* adapter = nullptr;
+  std::string lane;  // kTrainedLane or kGivenLane
+};
+
+/// OtherBase::lane: the adapter on the base it was trained on, beside the one merged was made from;
+/// and on the base that was given, beside that.
+inline constexpr const char* kTrainedLane = "trained";
+inline constexpr const char* kGivenLane = "given";
+
 struct CompareOptions {
   EngineOptions engine;
   bool remerge = false;              // add our own re-merge, stored as merged is
@@ -43,6 +56,7 @@ struct CompareOptions {
   BootstrapPlan bootstrap;
   TokenRows* token_rows = nullptr;          // filled with every metric of every row, if given
   const AlteredTensors* altered = nullptr;  // what is read of merged instead of its own bytes
+  OtherBase other;                          // adds a lane, and pairs with merged and with adapter
 };
 
 /// The arithmetic's own noise, measured on some of the prompts: the reference lane in `exact`
@@ -73,6 +87,9 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
                          const Prompts& prompts, const CompareOptions& options,
                          const FloorRun* floor, ThreadPool& pool,
                          const std::function<void(double)>& progress);
+
+/// What the choice between the two bases cost, as a note: from the pairs that OtherBase added.
+Finding merge_base_note(const std::vector<Comparison>& comparisons, const std::string& other_lane);
 
 /// What a reader should know of how the numbers were computed: a note, "compare.engine".
 Finding engine_note(const std::string& message);

@@ -1,6 +1,7 @@
 #include "harness/run/damage.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <set>
 #include <utility>
@@ -265,7 +266,7 @@ const DamageName& damage_from_name(std::string_view name) {
 
 DamagedTensors::DamagedTensors(const OpenModel& base, const OpenAdapter& adapter,
                                const OpenModel& merged, Damage damage)
-    : adapter_(adapter), damage_(damage) {
+    : base_(base), merged_(merged), adapter_(adapter), damage_(damage) {
   const std::set<const StoredTensor*> adapted = adapted_tensors(adapter.attached);
   const std::set<const StoredTensor*> middle = middle_layer(base, adapted);
   std::pair<const StoredTensor*, const StoredTensor*> smallest{};  // that stays the base's
@@ -318,6 +319,8 @@ bool DamagedTensors::is_damaged(const TensorView& merged, bool target, bool trai
 }
 
 std::vector<std::byte> DamagedTensors::read(const StoredTensor& tensor) const {
+  const std::array<DecodedHold, 2> holds = {base_.checkpoint.decode(*bases_.at(&tensor)),
+                                            merged_.checkpoint.decode(tensor)};
   return damaged_bytes(adapter_, *bases_.at(&tensor), tensor.view, damage_);
 }
 

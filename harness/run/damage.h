@@ -64,6 +64,8 @@ class DamagedTensors final : public AlteredTensors {
   /// the middle layer.
   bool is_damaged(const TensorView& merged, bool target, bool trained, bool in_middle) const;
 
+  const OpenModel& base_;
+  const OpenModel& merged_;
   const OpenAdapter& adapter_;
   Damage damage_;
   // merged's tensors that are altered, and the base's beside them

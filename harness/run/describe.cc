@@ -88,15 +88,12 @@ void describe_inputs(const OpenModel& base, const OpenAdapter& adapter, const Op
   inputs.adapter_info = std::move(summary);
 }
 
-std::vector<FileRecord> digest_inputs(const std::filesystem::path& base,
-                                      const std::filesystem::path& adapter,
-                                      const std::filesystem::path& merged, ThreadPool& pool,
+std::vector<FileRecord> digest_inputs(const std::vector<InputFolder>& folders, ThreadPool& pool,
                                       const std::function<void(double)>& progress) {
   std::vector<std::filesystem::path> paths;
   std::vector<FileRecord> records;
   std::uint64_t total = 0;
-  for (const auto& [role, folder] :
-       {std::pair{"base", base}, std::pair{"adapter", adapter}, std::pair{"merged", merged}}) {
+  for (const auto& [role, folder] : folders) {
     for (const std::filesystem::path& file : files_in(folder)) {
       total += std::filesystem::file_size(file);
       records.push_back({.role = role, .path = file.filename().string(), .bytes = 0, .sha256 = {}});

@@ -22,10 +22,13 @@ std::string utc_now();
 void describe_inputs(const OpenModel& base, const OpenAdapter& adapter, const OpenModel& merged,
                      InputInfo& inputs);
 
-/// SHA-256 of every regular file directly in the three folders, in the order of role and name.
-std::vector<FileRecord> digest_inputs(const std::filesystem::path& base,
-                                      const std::filesystem::path& adapter,
-                                      const std::filesystem::path& merged, ThreadPool& pool,
+struct InputFolder {
+  std::string role;  // "base", "adapter", "merged", "trained-on"
+  std::filesystem::path path;
+};
+
+/// SHA-256 of every regular file directly in the folders, in their order and by name.
+std::vector<FileRecord> digest_inputs(const std::vector<InputFolder>& folders, ThreadPool& pool,
                                       const std::function<void(double)>& progress);
 
 }  // namespace mg

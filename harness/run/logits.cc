@@ -34,13 +34,14 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
       choose_backend(options.backend,
                      {.arithmetic = options.arithmetic, .pool = &pool, .isa = options.isa})
           .name;
-  const OpenModel model(options.model);
+  const OpenModel model(options.model, options.block_order);
   require_plain_weights(model);
   std::optional<OpenAdapter> adapter;
   if (options.adapter) {
     adapter.emplace(*options.adapter, model);
   }
-  CheckpointSource source(model.checkpoint, model.model, adapter ? &adapter->attached : nullptr);
+  CheckpointSource source(model.checkpoint, model.model, adapter ? &adapter->attached : nullptr,
+                          &pool);
   const Prompts prompts =
       load_prompts(options.suites, limits_of(model), options.token_budget,
                    {.base = options.model, .adapter = options.adapter.value_or(""), .merged = {}});
@@ -59,10 +60,15 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
   lockstep.chunk_tokens = options.chunk_tokens;
   run_lockstep(pool, std::span(&lane, 1), prompts.batch, lockstep, observer);
   writer.finish();
-  return {.prompts = static_cast<std::int64_t>(plan.size()),
-          .tokens = prompts.batch.tokens(),
-          .vocab_size = vocab,
-          .backend = backend->info()};
+  LogitsSummary summary{.prompts = static_cast<std::int64_t>(plan.size()),
+                        .tokens = prompts.batch.tokens(),
+                        .vocab_size = vocab,
+                        .backend = backend->info(),
+                        .notes = {}};
+  for (const Finding& finding : block_order_findings(model, "model")) {
+    summary.notes.push_back(finding.message + "; " + finding.fix->what);
+  }
+  return summary;
 }
 
 }  // namespace mg

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/io/quantised_tensor.h"
 #include "kernels/backend.h"
 #include "kernels/core/parallel.h"
 
@@ -17,6 +18,7 @@ struct LogitsOptions {
   std::optional<std::filesystem::path> adapter;
   std::vector<std::string> suites;
   std::filesystem::path out;
+  BlockOrder block_order = BlockOrder::kByRow;
   std::string backend = "cpu";
   std::string isa;
   Arithmetic arithmetic = Arithmetic::kExact;
@@ -29,6 +31,7 @@ struct LogitsSummary {
   std::int64_t tokens = 0;
   std::int64_t vocab_size = 0;
   BackendInfo backend;
+  std::vector<std::string> notes;
 };
 
 /// Writes FP32 logits [T, V] under each prompt's id.  `progress` is called with the share done.

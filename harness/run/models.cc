@@ -1,8 +1,12 @@
 #include "harness/run/models.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/dequantise.h"
 #include "kernels/core/error.h"
+#include "kernels/core/shape.h"
 
 namespace mg {
 namespace {
@@ -45,13 +49,41 @@ ModelLimits limits_of(const OpenModel& model) {
   return limits;
 }
 
+std::vector<Finding> block_order_findings(const OpenModel& model, const std::string& role) {
+  std::vector<std::string> names;
+  for (const auto& tensor : model.checkpoint.quantised()) {
+    if (tensor->ambiguous_blocks) {
+      names.push_back(tensor->name);
+    }
+  }
+  if (names.empty()) {
+    return {};
+  }
+  const QuantisedTensor& first = *model.checkpoint.find(names.front())->quantised;
+  const bool by_row = first.four_bit() != nullptr && first.four_bit()->blocks_by_row;
+  Finding f;
+  f.rule = "model.block-order";
+  f.severity = Severity::kWarning;
+  f.command = "compare";
+  f.subject = role + ": " + names.front();
+  f.message = fmt::format(
+      "rows of {} {} ({} of {}) end inside a block of scales: bitsandbytes' AVX-512 CPU code reads "
+      "such weights otherwise than its CUDA code does, and this run reads them as the {} does",
+      names.size(), names.size() == 1 ? "weight" : "weights", first.cols_count, first.detail,
+      by_row ? "former" : "latter");
+  f.expected = "rows of whole blocks";
+  f.actual = to_string(first.shape());
+  f.fix = Fix{false, "for an adapter that was trained on a GPU: --block-order flat"};
+  return {std::move(f)};
+}
+
 void require_plain_weights(const OpenModel& model) {
   for (const ResolvedTensor& tensor : model.model.tensors) {
     if (tensor.quantised) {
       throw Error({.code = "model.quantised",
-                   .what = "quantised weights are not supported yet",
+                   .what = "quantised weights of this form are not supported yet",
                    .where = model.checkpoint.folder().string() + ", " + tensor.stored->name,
-                   .expected = "F16, BF16 or F32 weights",
+                   .expected = "F16, BF16 or F32 weights, or those of bitsandbytes",
                    .actual = std::string(dtype_name(tensor.stored->view.dtype)) + " codes (" +
                              model.model.config.quant_method + ")",
                    .hint = "give the 16-bit checkpoint that this one was quantised from"});

@@ -8,18 +8,21 @@
 #include "harness/io/checkpoint.h"
 #include "harness/model/attach.h"
 #include "harness/model/resolve.h"
+#include "harness/result/finding.h"
 #include "suites/suite.h"
 
 namespace mg {
 
-/// A checkpoint and what its tensors mean.  Kept behind a pointer: the resolution points into the
-/// checkpoint.
+/// A checkpoint and what its tensors mean, weights stored as codes as one FP32 tensor each.  Kept
+/// behind a pointer: the resolution points into the checkpoint.
 struct OpenModel {
   Checkpoint checkpoint;
   ResolvedModel model;
 
-  explicit OpenModel(const std::filesystem::path& folder)
-      : checkpoint(Checkpoint::open(folder)), model(resolve_model(checkpoint)) {}
+  explicit OpenModel(const std::filesystem::path& folder,
+                     BlockOrder block_order = BlockOrder::kByRow)
+      : checkpoint(Checkpoint::open(folder, {.decode = true, .block_order = block_order})),
+        model(resolve_model(checkpoint)) {}
   OpenModel(const OpenModel&) = delete;
   OpenModel& operator=(const OpenModel&) = delete;
 };
@@ -38,8 +41,12 @@ struct OpenAdapter {
 /// What prompts a model takes: vocabulary, context, and the special ids that its config names.
 ModelLimits limits_of(const OpenModel& model);
 
-/// Throws Error "model.quantised" for a checkpoint whose weights are codes: lanes read plain
-/// weights only.
+/// A warning where rows of 4-bit weights end inside a block, which the library's own backends read
+/// differently (FourBitMatrix::blocks_by_row); `role` says which checkpoint it is.
+std::vector<Finding> block_order_findings(const OpenModel& model, const std::string& role);
+
+/// Throws Error "model.quantised" for a checkpoint whose weights are codes of a format that is not
+/// known: lanes read values.
 void require_plain_weights(const OpenModel& model);
 
 }  // namespace mg

@@ -159,9 +159,10 @@ constexpr std::array<std::pair<std::string_view, GateRule>, 4> kRules{{
     {"between", GateRule::kBetween},
     {"near-rounding", GateRule::kNearRounding},
 }};
-constexpr std::array<std::pair<std::string_view, GateComparison>, 2> kComparisons{{
+constexpr std::array<std::pair<std::string_view, GateComparison>, 3> kComparisons{{
     {"total", GateComparison::kTotal},
     {"tool", GateComparison::kTool},
+    {"other-base", GateComparison::kOtherBase},
 }};
 constexpr std::array<std::pair<std::string_view, GateStatistic>, 3> kStatistics{{
     {"mean", GateStatistic::kMean},

@@ -25,8 +25,9 @@ enum class GateRule {
 
 /// Which comparison of the run a gate looks at.
 enum class GateComparison {
-  kTotal,  // reference against subject: everything that changed
-  kTool,   // re-merge against subject: what the merge tool added to unavoidable rounding
+  kTotal,      // reference against subject: everything that changed
+  kTool,       // re-merge against subject: what the merge tool added to unavoidable rounding
+  kOtherBase,  // the adapter on the other of two bases against subject; no gate without such a lane
 };
 
 enum class GateStatistic {

@@ -295,8 +295,12 @@ void judge_tool_without_remerge(const Context& context, const GateSpec& gate, Ve
 
 void judge_gate(const Context& context, const GateSpec& gate) {
   const Comparison& total = *context.inputs.total;
-  const Comparison* comparison =
-      gate.comparison == GateComparison::kTotal ? &total : context.inputs.tool;
+  const Comparison* comparison = gate.comparison == GateComparison::kTotal  ? &total
+                                 : gate.comparison == GateComparison::kTool ? context.inputs.tool
+                                                                            : context.inputs.other;
+  if (comparison == nullptr && gate.comparison == GateComparison::kOtherBase) {
+    return;
+  }
   Verdict verdict =
       start(gate, comparison != nullptr ? comparison->reference + "/" + comparison->subject
                                         : "re-merge/" + total.subject);

@@ -26,6 +26,8 @@ struct JudgeInputs {
   // Reference and subject compute with the very same weights (an adapter of whole tensors only), so
   // that equal logits are right and not a sign that one lane was compared twice.
   bool same_weights = false;
+  // The adapter on the other of two bases (the one trained on, or the one given) against subject.
+  const Comparison* other = nullptr;
   std::optional<Floor> floor;
   const AuditResult* audit =
       nullptr;  // null: the weights were not audited, and no weight gate is shown

@@ -53,6 +53,7 @@ Markup facts(const Report& report) {
   };
   folder("merged", inputs.merged);
   folder("base", inputs.base);
+  folder("adapter trained on", inputs.trained_on.value_or(""));
   folder("adapter", inputs.adapter);
   if (inputs.model) {
     out += text_fact("model", model_text(*inputs.model));

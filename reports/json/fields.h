@@ -120,6 +120,7 @@ void fields(Archive& ar, Record& inputs) {
   ar.required("base", inputs.base);
   ar.required("adapter", inputs.adapter);
   ar.required("merged", inputs.merged);
+  ar.optional("trained_on", inputs.trained_on);
   ar.required("suites", inputs.suites);
   ar.required("command", inputs.command);
   ar.optional("model", inputs.model);

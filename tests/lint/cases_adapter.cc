@@ -98,6 +98,10 @@ std::span<const Case> adapter_cases() {
       {"adapter.residual-base", "pissa", "golden/qwen2",
        [](World& w) { set_adapter(w, "init_lora_weights", "pissa_niter_4"); }, false,
        [](World& w) { set_adapter(w, "init_lora_weights", "gaussian"); }},
+      {"adapter.four-bit-base", "unsloth", "golden/qwen2",
+       [](World& w) {
+         set_adapter(w, "base_model_name_or_path", "unsloth/Qwen2.5-7B-unsloth-bnb-4bit");
+       }},
       {"adapter.saved-modules", "head-not-copied", "golden/llama-tied",
        [](World& w) {
          set_adapter(w, "modules_to_save", {"lm_head"});

@@ -115,6 +115,15 @@ std::span<const Case> tensor_cases() {
              std::filesystem::path(MG_TEST_DATA) / "golden/qwen2-nf4/base/model.safetensors",
              w.path("merged/model.safetensors"), std::filesystem::copy_options::overwrite_existing);
        }},
+      {"config.quantization-kind", "eight-for-four", "golden/qwen2-nf4",
+       [](World& w) {
+         set_config(w, "quantization_config", nullptr);  // merged's own leftover is F01
+         w.edit("base/config.json", [](nlohmann::json& c) {
+           c["quantization_config"]["load_in_4bit"] = false;
+           c["quantization_config"]["load_in_8bit"] = true;
+         });
+       },
+       false, [](World& w) { set_config(w, "quantization_config", nullptr); }},
       {"tensors.codes-without-scale", "fp8", "golden/qwen2",
        [](World& w) {
          w.edit_tensors([](TensorFile& f) {

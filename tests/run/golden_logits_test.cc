@@ -9,13 +9,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "harness/io/safetensors_writer.h"
 #include "harness/lanes/checkpoint_source.h"
@@ -38,6 +38,8 @@ constexpr const char* kTextCases[] = {
     "llama-tied", "llama3-rope", "mistral-sliding",       "phi3-packed",
     "qwen2",      "qwen2-dora",  "qwen2-modules-to-save", "qwen2-patterns",
     "qwen3",      "qwen3-moe"};
+// Bases that bitsandbytes stored; merged into the dequantised base, and into the 16-bit one.
+constexpr const char* kQuantisedCases[] = {"qwen2-nf4", "qwen2-fp4", "qwen2-int8"};
 
 struct Setting {
   std::string name;
@@ -53,11 +55,12 @@ class GoldenLogitsTest : public ::testing::TestWithParam<Setting> {};
 /// Compares every row as it comes with the float32 logits of the expected file.
 class Compare final : public Observer {
  public:
-  Compare(const Batch& batch, const SafetensorsFile& expected, double noise, double tolerance)
-      : batch_(batch), expected_(expected), noise_(noise), tolerance_(tolerance) {}
+  Compare(std::span<const Lane> lanes, const Batch& batch, const SafetensorsFile& expected,
+          double noise, double tolerance)
+      : lanes_(lanes), batch_(batch), expected_(expected), noise_(noise), tolerance_(tolerance) {}
 
   void logits(const LogitChunk& rows) override {
-    for (std::size_t lane = 0; lane < kLanes.size(); ++lane) {
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       for (std::int64_t r = 0; r < rows.rows; ++r) {
         compare_row(lane, rows.first_row + r, rows.lanes[lane].data() + r * rows.vocab[lane],
                     rows.vocab[lane]);
@@ -68,14 +71,12 @@ class Compare final : public Observer {
   std::int64_t compared() const { return compared_; }
 
  private:
-  static constexpr std::array<const char*, 3> kLanes{"base", "adapter", "merged"};
-
   void compare_row(std::size_t lane, std::int64_t row, const float* actual, std::int64_t vocab) {
     std::size_t p = 0;
     while (row >= batch_.prompts[p].begin + batch_.prompts[p].length) {
       ++p;
     }
-    const std::string name = batch_.prompts[p].id + "." + kLanes[lane];
+    const std::string name = batch_.prompts[p].id + "." + lanes_[lane].name;
     const TensorView view = find(name);
     const std::int64_t offset = (row - batch_.prompts[p].begin) * vocab;
     for (std::int64_t v = 0; v < vocab; ++v) {
@@ -102,6 +103,7 @@ class Compare final : public Observer {
     return {};
   }
 
+  std::span<const Lane> lanes_;
   const Batch& batch_;
   const SafetensorsFile& expected_;
   double noise_;
@@ -131,15 +133,24 @@ TEST_P(GoldenLogitsTest, EveryLaneWithinTheReferencesOwnNoise) {
   CheckpointSource merged_source(merged.checkpoint, merged.model);
   const Prompts prompts = load_prompts({(folder / "inputs.jsonl").string()}, limits_of(base), 0);
 
-  const std::vector<Lane> lanes{{"base", &base_source, backend.get()},
-                                {"adapter", &adapter_source, backend.get()},
-                                {"merged", &merged_source, backend.get()}};
+  std::vector<Lane> lanes{{"base", &base_source, backend.get()},
+                          {"adapter", &adapter_source, backend.get()},
+                          {"merged", &merged_source, backend.get()}};
+  std::optional<OpenModel> other;  // the quantised cases' other merge
+  std::optional<CheckpointSource> other_source;
+  if (std::filesystem::exists(folder / "merged_16bit_base")) {
+    other.emplace(folder / "merged_16bit_base");
+    other_source.emplace(other->checkpoint, other->model);
+    lanes.push_back({"merged_16bit_base", &*other_source, backend.get()});
+  }
   std::ifstream stream(folder / "expected.json");
   const double noise = nlohmann::json::parse(stream).at("float32_noise_max_abs").get<double>();
   const SafetensorsFile expected = SafetensorsFile::open(folder / "expected.safetensors");
-  Compare compare(prompts.batch, expected, noise, GetParam().backend == "reference" ? 1.0 : 4.0);
+  Compare compare(lanes, prompts.batch, expected, noise,
+                  GetParam().backend == "reference" ? 1.0 : 4.0);
   run_lockstep(pool, lanes, prompts.batch, {}, compare);
-  EXPECT_EQ(compare.compared(), 3 * prompts.batch.tokens() * base.model.config.vocab_size);
+  EXPECT_EQ(compare.compared(), static_cast<std::int64_t>(lanes.size()) * prompts.batch.tokens() *
+                                    base.model.config.vocab_size);
   RecordProperty("worst_in_units_of_noise", std::to_string(compare.worst()));
   std::printf("%s on %s: worst difference %.3g of the reference's float32 noise %.3g\n",
               GetParam().name.c_str(), GetParam().backend.c_str(), compare.worst(), noise);
@@ -392,6 +403,9 @@ std::vector<Setting> settings() {
   std::vector<Setting> all;
   for (const std::string& backend : backend_names()) {
     for (const char* name : kTextCases) {
+      all.push_back({name, backend});
+    }
+    for (const char* name : kQuantisedCases) {
       all.push_back({name, backend});
     }
   }

@@ -156,7 +156,7 @@ TEST(GateProfile, UnknownNamesListTheKnown) {
   const std::string head = R"({"gate": "x", "comparison": )";
   expect_error(profile_with(head + R"("all", "metric": "kl"})"),
                "error[gates.unknown-name]: gates[0].comparison is not known\n"
-               "  where:    mine.json\n  expected: total, tool   actual: all");
+               "  where:    mine.json\n  expected: total, tool, other-base   actual: all");
   expect_error(profile_with(head + R"("total", "metric": "kl", "statistic": "p98"})"),
                "error[gates.unknown-name]: gates[0].statistic is not known\n"
                "  where:    mine.json\n  expected: mean, p99, value   actual: p98");

@@ -50,6 +50,7 @@ struct Judged {
   Comparison total;
   std::optional<Comparison> tool;
   std::optional<Comparison> rounding;
+  std::optional<Comparison> other;
   JudgeInputs inputs;
   Judgement judgement;
   RunStatus status = RunStatus::kPass;
@@ -77,6 +78,7 @@ void judge_run(Judged& run, const std::string& profile) {
   run.inputs.total = &run.total;
   run.inputs.tool = run.tool ? &*run.tool : nullptr;
   run.inputs.rounding = run.rounding ? &*run.rounding : nullptr;
+  run.inputs.other = run.other ? &*run.other : nullptr;
   run.judgement = judge(run.inputs, load_gate_profile(profile));
   StatusInputs status;
   status.findings = run.judgement.findings;
@@ -448,6 +450,7 @@ TEST(Gates, EachIsFailedBySomeDamage) {
       run.inputs.remerge_is_merged = false;
       run.rounding = suite.compare(merge(suite, 1.0F, 1e-3F), fast_options());
       run.tool = run.total;
+      run.other = run.total;
       judge_run(run, std::string(name));
       for (const GateSpec& gate : load_gate_profile(std::string(name)).gates) {
         failed[gate.gate] = failed[gate.gate] || run.verdict(gate.gate).status == GateStatus::kFail;

@@ -380,12 +380,42 @@ void beside(const Context& context, Reporter& report) {
   }
 }
 
+constexpr std::string_view kFourBitCopy = "-bnb-4bit";
+
+/// Unsloth's names: "unsloth/Qwen2.5-7B-bnb-4bit", "...-unsloth-bnb-4bit" (some layers left out).
+bool is_four_bit_copy(const std::string& name) {
+  return name.ends_with(kFourBitCopy) && name.size() > kFourBitCopy.size();
+}
+
+void four_bit_base(const Context& context, Reporter& report) {
+  const std::string name = text_of(context.adapter->config(), "base_model_name_or_path");
+  if (!is_four_bit_copy(name) || context.base->has_companions()) {
+    return;
+  }
+  std::string original = name.substr(0, name.size() - kFourBitCopy.size());
+  constexpr std::string_view kSelective = "-unsloth";
+  if (original.ends_with(kSelective)) {
+    original.resize(original.size() - kSelective.size());
+  }
+  report.warning(
+      {.subject = std::string(kConfig) + ": base_model_name_or_path",
+       .message = fmt::format("the adapter was trained on a copy of {} that bitsandbytes stores in "
+                              "4 bits; the base given is in 16, so that a merge adds the delta to "
+                              "weights it was not trained on",
+                              original),
+       .expected = {},
+       .actual = name});
+}
+
 void base_name(const Context& context, Reporter& report) {
   const std::string name = text_of(context.adapter->config(), "base_model_name_or_path");
   const std::string folder = context.base->scan.path.filename().string();
   const std::string last = name.substr(name.find_last_of('/') + 1);
   if (name.empty() || last == folder) {
     return;
+  }
+  if (is_four_bit_copy(name) && !context.base->has_companions()) {
+    return;  // adapter.four-bit-base says what that means
   }
   report.note({.subject = std::string(kConfig) + ": base_model_name_or_path",
                .message = "the adapter names its base otherwise than this folder is called; the "
@@ -491,6 +521,15 @@ constexpr auto kAdapterRules = std::to_array<Rule>({
      .why = "Vision towers and projectors trained outside LoRA vanish in the merge.",
      .fix = "copy the tensors from the adapter's folder",
      .check = beside},
+    {.id = "adapter.four-bit-base",
+     .catalogue = "F28",
+     .severity = Severity::kWarning,
+     .needs = Needs::kBaseAndAdapter,
+     .why = "QLoRA trains on dequantised weights; whether its delta belongs there or into the "
+            "16-bit ones differs by model, from nothing to the whole fine-tune.",
+     .fix = "download that copy and give it as --trained-on: mergegauge check says what the choice "
+            "costs",
+     .check = four_bit_base},
     {.id = "adapter.base-name",
      .catalogue = "F27",
      .severity = Severity::kNote,

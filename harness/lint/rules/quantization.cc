@@ -5,6 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
 
 #include "harness/lint/rules.h"
 #include "harness/model/quantised_names.h"
@@ -182,6 +183,71 @@ void without_scale(const Context& context, Reporter& report) {
   }
 }
 
+/// What bitsandbytes stored, by the names of its parts: "nf4", "fp4", "int8", or several.
+std::set<std::string> stored_kinds(const ModelFolder& model) {
+  std::set<std::string> kinds;
+  for (const HeaderTensor& tensor : model.tensors) {
+    for (const std::string kind : {"nf4", "fp4"}) {
+      if (tensor.name.ends_with(".quant_state.bitsandbytes__" + kind)) {
+        kinds.insert(kind);
+      }
+    }
+    if (tensor.name.ends_with(".SCB")) {
+      kinds.insert("int8");
+    }
+  }
+  return kinds;
+}
+
+/// The kind that a bitsandbytes quantization_config asks for (transformers' BitsAndBytesConfig; its
+/// default for four bits is fp4); another method by its name.
+std::string declared_kind(const Declaration& declaration) {
+  if (declaration.method != "bitsandbytes") {
+    return declaration.method;
+  }
+  const nlohmann::json& value = *declaration.level.find(kKey);
+  const auto flag = [&value](const char* key) {
+    const auto found = value.find(key);
+    return found != value.end() && found->is_boolean() && found->get<bool>();
+  };
+  if (flag("load_in_8bit")) {
+    return "int8";
+  }
+  const auto type = value.find("bnb_4bit_quant_type");
+  return type != value.end() && type->is_string() ? type->get<std::string>() : "fp4";
+}
+
+void contents_against_config(const Context& context, Reporter& report) {
+  for (const ModelFolder* model : {&context.merged, context.base ? &*context.base : nullptr}) {
+    const std::set<std::string> stored =
+        model == nullptr ? std::set<std::string>{} : stored_kinds(*model);
+    if (stored.empty()) {
+      continue;
+    }
+    const std::vector<Declaration> declared = declarations(*model);
+    if (declared.empty() && model == &context.merged) {
+      continue;  // tensors.packed
+    }
+    std::set<std::string> asked;
+    for (const Declaration& declaration : declared) {
+      asked.insert(declared_kind(declaration));
+    }
+    if (stored == asked) {
+      continue;
+    }
+    report.error(
+        {.subject = model->role + "/config.json: " + std::string(kKey),
+         .message = fmt::format("the weights are stored as {}, config.json says {}: loaders build "
+                                "layers for what the config says",
+                                fmt::join(stored, " and "),
+                                asked.empty() ? std::string("nothing of quantisation")
+                                              : fmt::format("{}", fmt::join(asked, " and "))),
+         .expected = fmt::format("{}", fmt::join(stored, " and ")),
+         .actual =
+             asked.empty() ? std::string("no key") : fmt::format("{}", fmt::join(asked, " and "))});
+  }
+}
+
 constexpr auto kQuantizationRules = std::to_array<Rule>({
     {.id = "config.leftover-quantization",
      .catalogue = "F01",
@@ -208,6 +274,14 @@ constexpr auto kQuantizationRules = std::to_array<Rule>({
      .fix = "merge again onto the 16-bit base: mergegauge merge --base BASE --adapter ADAPTER "
             "--out DIR",
      .check = packed},
+    {.id = "config.quantization-kind",
+     .catalogue = "F03",
+     .severity = Severity::kError,
+     .needs = Needs::kMerged,
+     .why = "A quantised checkpoint whose config names another form than it holds is loaded as "
+            "that other form, or not at all.",
+     .fix = "take config.json from the folder the weights came from",
+     .check = contents_against_config},
     {.id = "tensors.codes-without-scale",
      .catalogue = "F04",
      .severity = Severity::kError,
