@@ -21,7 +21,7 @@
 #else
 #define MG_SHARED(TYPE, NAME, COUNT)     \
   TYPE* const NAME = static_cast<TYPE*>( \
-      ::mg::cuda_on_host::block_shared(sizeof(TYPE) * (COUNT), __FILE__, __LINE__))
+      ::mg::cuda_on_host::block_shared(sizeof(TYPE) * (COUNT), __builtin_FILE(), __LINE__))
 #define MG_DYNAMIC_SHARED(TYPE, NAME) \
   TYPE* const NAME = static_cast<TYPE*>(::mg::cuda_on_host::dynamic_shared())
 #endif

@@ -146,14 +146,16 @@ cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
 #define blockIdx (::mg::cuda_on_host::block_index())
 #define blockDim (::mg::cuda_on_host::block_size())
 #define gridDim (::mg::cuda_on_host::grid_size())
-#define __syncthreads() ::mg::cuda_on_host::sync_threads(__FILE__, __LINE__)
-#define __syncwarp(...) ::mg::cuda_on_host::sync_warp(0xFFFFFFFFU, __FILE__, __LINE__)
-#define __shfl_sync(mask, value, source) \
-  ::mg::cuda_on_host::shuffle(mask, value, static_cast<unsigned>(source), __FILE__, __LINE__)
-#define __shfl_xor_sync(mask, value, bits) \
-  ::mg::cuda_on_host::shuffle(             \
-      mask, value, ::mg::cuda_on_host::lane() ^ static_cast<unsigned>(bits), __FILE__, __LINE__)
+#define __syncthreads() ::mg::cuda_on_host::sync_threads(__builtin_FILE(), __LINE__)
+#define __syncwarp(...) ::mg::cuda_on_host::sync_warp(0xFFFFFFFFU, __builtin_FILE(), __LINE__)
+#define __shfl_sync(mask, value, source)                                                    \
+  ::mg::cuda_on_host::shuffle(mask, value, static_cast<unsigned>(source), __builtin_FILE(), \
+                              __LINE__)
+#define __shfl_xor_sync(mask, value, bits)                                              \
+  ::mg::cuda_on_host::shuffle(mask, value,                                              \
+                              ::mg::cuda_on_host::lane() ^ static_cast<unsigned>(bits), \
+                              __builtin_FILE(), __LINE__)
 #define __ballot_sync(mask, predicate) \
-  ::mg::cuda_on_host::ballot(mask, (predicate) != 0, __FILE__, __LINE__)
+  ::mg::cuda_on_host::ballot(mask, (predicate) != 0, __builtin_FILE(), __LINE__)
 #define __any_sync(mask, predicate) (__ballot_sync(mask, predicate) != 0)
 #define __all_sync(mask, predicate) (!__any_sync(mask, !(predicate)))
