@@ -26,6 +26,7 @@
 
 namespace mg {
 
+class RowStatistics;  // kernels/row_statistics.h
 class ThreadPool;
 
 /// How activations are kept (DESIGN.md section 3): FP32, or rounded to FP16 / BF16 after every
@@ -202,6 +203,9 @@ class Backend {
   /// Softmax over the router's logits [T, E] in FP32, the k largest (ties: lower index first),
   /// divided by their sum if `normalise` (transformers' Qwen3MoeTopKRouter).
   virtual RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) = 0;
+
+  /// Statistics of rows where they lie; null where reading them costs nothing.
+  virtual RowStatistics* row_statistics() { return nullptr; }
 };
 
 /// A whole buffer as a matrix.

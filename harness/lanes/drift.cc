@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/row_statistics.h"
+
 namespace mg {
 namespace {
 
@@ -41,6 +43,15 @@ Squares squares_of_row(const float* subject, const float* reference, std::int64_
     total.reference += norm[j];
   }
   return total;
+}
+
+std::optional<std::pair<std::int64_t, std::int64_t>> first_and_count(
+    std::span<const std::uint8_t> bad) {
+  const auto first = std::find(bad.begin(), bad.end(), 1);
+  if (first == bad.end()) {
+    return std::nullopt;
+  }
+  return std::pair{first - bad.begin(), std::count(first, bad.end(), 1)};
 }
 
 bool all_finite(const float* values, std::int64_t width) {
@@ -92,18 +103,50 @@ std::optional<std::pair<std::int64_t, std::int64_t>> non_finite_rows(ThreadPool&
       bad[static_cast<std::size_t>(row)] = all_finite(values.data() + row * width, width) ? 0 : 1;
     }
   });
-  std::int64_t first = -1;
-  std::int64_t count = 0;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    if (bad[static_cast<std::size_t>(row)] != 0) {
-      first = first < 0 ? row : first;
-      ++count;
+  return first_and_count(bad);
+}
+
+RowDrift HiddenStates::drift(const PlacedRows& subject, const PlacedRows& reference,
+                             std::span<const std::int32_t> reference_rows) {
+  RowStatistics* statistics = reference.backend->row_statistics();
+  if (statistics != nullptr && statistics->reaches(subject.rows) &&
+      statistics->reaches(reference.rows)) {
+    std::vector<RowSquares> squares(static_cast<std::size_t>(subject.rows.rows));
+    statistics->squares(subject.rows, reference.rows, reference_rows, squares);
+    RowDrift drift;
+    for (const RowSquares& row : squares) {
+      drift.difference.push_back(row.difference);
+      drift.reference.push_back(row.reference);
     }
+    return drift;
   }
-  if (count == 0) {
-    return std::nullopt;
+  const std::span<const float> values = subject.backend->read(subject.rows, subject_staging_);
+  const std::span<const float> beside = reference.backend->read(reference.rows, reference_staging_);
+  const std::int64_t width = subject.rows.cols;
+  if (reference_rows.empty()) {
+    return row_drift(pool_, values, beside, width);
   }
-  return std::pair{first, count};
+  std::vector<float> chosen;
+  chosen.reserve(values.size());
+  for (const std::int32_t row : reference_rows) {
+    const auto first = beside.begin() + row * width;
+    chosen.insert(chosen.end(), first, first + width);
+  }
+  return row_drift(pool_, values, chosen, width);
+}
+
+std::optional<std::pair<std::int64_t, std::int64_t>> HiddenStates::non_finite(const PlacedRows& x) {
+  RowStatistics* statistics = x.backend->row_statistics();
+  if (statistics == nullptr || !statistics->reaches(x.rows)) {
+    return non_finite_rows(pool_, x.backend->read(x.rows, subject_staging_), x.rows.cols);
+  }
+  std::vector<RowSquares> squares(static_cast<std::size_t>(x.rows.rows));
+  statistics->squares(x.rows, x.rows, {}, squares);
+  std::vector<std::uint8_t> bad;
+  for (const RowSquares& row : squares) {
+    bad.push_back(std::isfinite(row.subject) ? 0 : 1);
+  }
+  return first_and_count(bad);
 }
 
 }  // namespace mg

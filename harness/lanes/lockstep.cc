@@ -9,6 +9,7 @@
 #include "harness/lanes/rope_tables.h"
 #include "kernels/core/error.h"
 #include "kernels/core/hash.h"
+#include "kernels/row_statistics.h"
 
 namespace mg {
 namespace {
@@ -25,6 +26,7 @@ std::int64_t mlp_rows(const ModelConfig& config, std::int64_t lanes, std::int64_
 struct ForcedSample {
   Batch batch;
   std::vector<std::int64_t> source_row;  // per prompt of `batch`: its first row in the whole batch
+  std::vector<std::int32_t> rows;        // each row's place in the whole batch
 };
 
 ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
@@ -45,6 +47,9 @@ ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
     const auto first = batch.ids.begin() + prompt.begin;
     sample.batch.add(prompt.id, {first, first + prompt.length});
     sample.source_row.push_back(prompt.begin);
+    for (std::int64_t row = 0; row < prompt.length; ++row) {
+      sample.rows.push_back(static_cast<std::int32_t>(prompt.begin + row));
+    }
   }
   return sample;
 }
@@ -64,8 +69,7 @@ class Run {
  public:
   Run(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,
       const LockstepOptions& options, Observer& observer)
-      : pool_(pool),
-        lanes_(lanes),
+      : lanes_(lanes),
         batch_(batch),
         options_(options),
         observer_(observer),
@@ -74,7 +78,8 @@ class Run {
         mlp_rows_(mlp_rows(config_, static_cast<std::int64_t>(lanes.size()), options.chunk_tokens)),
         chunks_(plan_chunks(batch, options.chunk_tokens)),
         forced_(sample_prompts(batch, options.subjects.empty() ? 0 : options.forced_tokens)),
-        forced_chunks_(plan_chunks(forced_.batch, options.chunk_tokens)) {
+        forced_chunks_(plan_chunks(forced_.batch, options.chunk_tokens)),
+        states_(pool) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       hidden_.push_back(lanes_[i].backend->allocate(batch_.tokens() * width_));
     }
@@ -92,8 +97,8 @@ class Run {
     for (std::int64_t l = 0; l < config_.num_hidden_layers; ++l) {
       layer(l);
     }
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      const std::span<const float> values = read_hidden(i, staging_);
+    for (std::size_t i = 0; options_.fingerprints && i < lanes_.size(); ++i) {
+      const std::span<const float> values = lanes_[i].backend->read(hidden(i), staging_);
       result_.fingerprints.push_back(fingerprint(values.data(), values.size_bytes()));
     }
     heads();
@@ -152,9 +157,7 @@ class Run {
   Mat forced(std::size_t subject) const {
     return whole(*forced_hidden_[subject], forced_.batch.tokens(), width_);
   }
-  std::span<const float> read_hidden(std::size_t lane, std::vector<float>& staging) const {
-    return lanes_[lane].backend->read(hidden(lane), staging);
-  }
+  PlacedRows placed(std::size_t lane) const { return {lanes_[lane].backend, hidden(lane)}; }
 
   void embed_all() {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
@@ -289,46 +292,35 @@ class Run {
   void copy_reference_to_forced() {
     for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
       Backend& backend = *lanes_[options_.subjects[s]].backend;
-      if (&backend != lanes_[options_.reference].backend) {
-        backend.upload(sampled_rows(read_hidden(options_.reference, staging_)), forced(s));
-        continue;
-      }
+      Backend& reference = *lanes_[options_.reference].backend;
       for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
         const BatchPrompt& prompt = forced_.batch.prompts[p];
-        backend.copy(hidden(options_.reference).row_range(forced_.source_row[p], prompt.length),
-                     forced(s).row_range(prompt.begin, prompt.length));
+        const Mat from = hidden(options_.reference).row_range(forced_.source_row[p], prompt.length);
+        const Mat to = forced(s).row_range(prompt.begin, prompt.length);
+        if (&backend == &reference) {
+          backend.copy(from, to);
+        } else {
+          backend.upload(reference.read(from, staging_), to);
+        }
       }
     }
-  }
-
-  /// The rows of the sampled prompts, in the sample's order.
-  std::vector<float> sampled_rows(std::span<const float> all) const {
-    std::vector<float> rows;
-    rows.reserve(static_cast<std::size_t>(forced_.batch.tokens() * width_));
-    for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
-      const auto first = all.begin() + forced_.source_row[p] * width_;
-      rows.insert(rows.end(), first, first + forced_.batch.prompts[p].length * width_);
-    }
-    return rows;
   }
 
   void measure(std::int64_t l, bool mlp) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       if (!result_.non_finite[i]) {
-        const auto bad = non_finite_rows(pool_, read_hidden(i, staging_), width_);
+        const auto bad = states_.non_finite(placed(i));
         if (bad) {
           result_.non_finite[i] = {.layer = l, .mlp = mlp, .row = bad->first, .rows = bad->second};
         }
       }
     }
-    const std::span<const float> reference = read_hidden(options_.reference, staging_);
     for (std::size_t s = 0; s < options_.subjects.size(); ++s) {
-      const RowDrift free =
-          row_drift(pool_, read_hidden(options_.subjects[s], subject_staging_), reference, width_);
+      const RowDrift free = states_.drift(placed(options_.subjects[s]), placed(options_.reference));
       HalfDrift drift{.layer = l,
                       .mlp = mlp,
                       .free_rel = free.relative(0, batch_.tokens()),
-                      .forced_rel = forced_relative(s, reference),
+                      .forced_rel = forced_relative(s),
                       .prompt_rel = {}};
       for (const BatchPrompt& prompt : batch_.prompts) {
         drift.prompt_rel.push_back(free.relative(prompt.begin, prompt.length));
@@ -337,13 +329,12 @@ class Run {
     }
   }
 
-  std::optional<double> forced_relative(std::size_t s, std::span<const float> reference) {
+  std::optional<double> forced_relative(std::size_t s) {
     if (forced_.batch.prompts.empty()) {
       return std::nullopt;
     }
-    const Lane& lane = lanes_[options_.subjects[s]];
-    const std::span<const float> subject = lane.backend->read(forced(s), subject_staging_);
-    return row_drift(pool_, subject, sampled_rows(reference), width_)
+    Backend* backend = lanes_[options_.subjects[s]].backend;
+    return states_.drift({backend, forced(s)}, placed(options_.reference), forced_.rows)
         .relative(0, forced_.batch.tokens());
   }
 
@@ -384,9 +375,7 @@ class Run {
 
   void head_rows(const std::vector<std::unique_ptr<Buffer>>& logits, std::int64_t begin,
                  std::int64_t count, std::vector<std::vector<float>>& staging, LogitChunk& out) {
-    out.first_row = begin;
-    out.rows = count;
-    out.lanes.clear();
+    PlacedLogits placed{.first_row = begin, .rows = count, .lanes = {}, .statistics = nullptr};
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       const Group& group = groups_[g];
       std::vector<LaneHead> heads;
@@ -398,17 +387,31 @@ class Run {
                          .weights = &source.globals(),
                          .hidden = hidden(i).row_range(begin, count),
                          .logits = {logits[g].get(), offset, count, vocab, vocab}});
+        placed.lanes.push_back(heads.back().logits);
         offset += count * vocab;
       }
       head(*group.backend, heads, *group.work);
-      for (std::size_t i = 0; i < group.count; ++i) {
-        out.lanes.push_back(group.backend->read(heads[i].logits, staging[group.first + i]));
-      }
+    }
+    placed.statistics = statistics_of(placed.lanes);
+    if (placed.statistics != nullptr && observer_.placed_logits(placed)) {
+      return;
+    }
+    out.first_row = begin;
+    out.rows = count;
+    out.lanes.clear();
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      out.lanes.push_back(lanes_[i].backend->read(placed.lanes[i], staging[i]));
     }
     observer_.logits(out);
   }
 
-  ThreadPool& pool_;
+  /// Those that reach every lane, or null.
+  RowStatistics* statistics_of(const std::vector<Mat>& lanes) const {
+    RowStatistics* found = lanes_[options_.reference].backend->row_statistics();
+    const auto reached = [&](const Mat& lane) { return found->reaches(lane); };
+    return found != nullptr && std::all_of(lanes.begin(), lanes.end(), reached) ? found : nullptr;
+  }
+
   std::span<const Lane> lanes_;
   const Batch& batch_;
   const LockstepOptions& options_;
@@ -424,7 +427,7 @@ class Run {
   std::vector<std::unique_ptr<Buffer>> forced_hidden_;  // [subject]: [forced rows, H]
   std::vector<Announced> ahead_;                        // [lane]: the next layer, where it is known
   std::vector<float> staging_;
-  std::vector<float> subject_staging_;
+  HiddenStates states_;
   LockstepResult result_;
 };
 

@@ -36,6 +36,7 @@ struct LockstepOptions {
       0;  // budget of tokens that subjects also run on the reference's inputs
   std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; results do not depend on it
   std::size_t logits_bytes = std::size_t{64} << 20;
+  bool fingerprints = false;  // of the last hidden states, which are read for it
 };
 
 /// Logits of some consecutive rows of the batch, FP32 [rows, vocab[i]] for each lane; valid during
@@ -47,11 +48,25 @@ struct LogitChunk {
   std::vector<std::int64_t> vocab;
 };
 
+/// The same where they lie, all within reach of `statistics`.
+struct PlacedLogits {
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;
+  std::vector<Mat> lanes;
+  RowStatistics* statistics = nullptr;
+};
+
 class Observer {
  public:
   virtual ~Observer() = default;
   /// Called once for every row of the batch, in order, a chunk at a time.
   virtual void logits(const LogitChunk& rows) = 0;
+  /// Instead of logits() where they lie on a device that has statistics of its own: true where that
+  /// is all that is wanted, false to have them read.
+  virtual bool placed_logits(const PlacedLogits& rows) {
+    static_cast<void>(rows);
+    return false;
+  }
   /// Share of the work done, 0 to 1.
   virtual void progress(double done) { static_cast<void>(done); }
 };
@@ -75,7 +90,7 @@ struct NonFiniteHidden {
 struct LockstepResult {
   std::vector<std::vector<HalfDrift>> drift;               // [subject][2 * L]
   std::vector<std::optional<NonFiniteHidden>> non_finite;  // [lane]: where the first appeared
-  std::vector<std::uint64_t> fingerprints;                 // [lane]: of the last hidden states
+  std::vector<std::uint64_t> fingerprints;                 // [lane]: if asked for
   std::int64_t forced_rows = 0;
   std::vector<std::string> notes;  // what became of it where memory was short
 };

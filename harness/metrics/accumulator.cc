@@ -77,24 +77,51 @@ MetricAccumulator::MetricAccumulator(RowLayout layout, std::int64_t V,
   seen_.assign(rows, 0);
 }
 
-void MetricAccumulator::add_rows(std::int64_t first_row, std::int64_t rows,
-                                 std::span<const LogitRows> lanes, ThreadPool& pool) {
-  MG_CHECK(lanes.size() == lanes_.size(), "a chunk holds every lane");
+void MetricAccumulator::claim_rows(std::int64_t first_row, std::int64_t rows) {
   MG_CHECK(first_row >= 0 && rows >= 0 && first_row + rows <= layout_.rows(),
            "a chunk lies within the suite's rows");
-  for (const LogitRows& lane : lanes) {
-    MG_CHECK(lane.stride >= vocabulary_, "a row is as long as the vocabulary");
-  }
   for (std::int64_t row = first_row; row < first_row + rows; ++row) {
     MG_CHECK(seen_[static_cast<std::size_t>(row)] == 0, "a row is added once");
     seen_[static_cast<std::size_t>(row)] = 1;
   }
+  added_ += rows;
+}
+
+void MetricAccumulator::add_rows(std::int64_t first_row, std::int64_t rows,
+                                 std::span<const LogitRows> lanes, ThreadPool& pool) {
+  MG_CHECK(lanes.size() == lanes_.size(), "a chunk holds every lane");
+  for (const LogitRows& lane : lanes) {
+    MG_CHECK(lane.stride >= vocabulary_, "a row is as long as the vocabulary");
+  }
+  claim_rows(first_row, rows);
   pool.for_chunks(rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t offset = begin; offset < end; ++offset) {
       add_row(first_row + offset, offset, lanes);
     }
   });
-  added_ += rows;
+}
+
+void MetricAccumulator::add_sweeps(std::int64_t first_row, std::int64_t rows,
+                                   std::span<const LaneSweep> lanes,
+                                   std::span<const PairSweep> pairs) {
+  const auto count = static_cast<std::size_t>(rows);
+  MG_CHECK(lanes.size() == lanes_.size() * count && pairs.size() == pairs_.size() * count,
+           "a sweep of every row of every lane and pair");
+  claim_rows(first_row, rows);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int64_t row = first_row + static_cast<std::int64_t>(i);
+    const auto at = static_cast<std::size_t>(row);
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      lane_rows_[lane][at] = lane_row_of(lanes[lane * count + i]);
+    }
+    for (std::size_t index = 0; index < pairs_.size(); ++index) {
+      const PairSpec& pair = pairs_[index];
+      const PairLanes rows_of_pair{&lane_row(pair.reference, row), &lane_row(pair.subject, row),
+                                   pair.base < 0 ? nullptr : &lane_row(pair.base, row)};
+      pair_rows_[index][at] = pair_row_of(pairs[index * count + i], rows_of_pair, vocabulary_,
+                                          layout_.next_token(row) >= 0);
+    }
+  }
 }
 
 void MetricAccumulator::add_row(std::int64_t row, std::int64_t offset,

@@ -47,11 +47,7 @@ class RowLayout {
 };
 
 /// Indices into the accumulator's lanes.
-struct PairSpec {
-  int reference = 0;
-  int subject = 0;
-  int base = -1;  // -1: no base; merge error ratio and slope do not exist
-};
+using PairSpec = LanePair;
 
 /// Rows of one lane: row i starts at logits + i * stride.
 struct LogitRows {
@@ -70,6 +66,11 @@ class MetricAccumulator {
   void add_rows(std::int64_t first_row, std::int64_t rows, std::span<const LogitRows> lanes,
                 ThreadPool& pool);
 
+  /// The same from sweeps made elsewhere (kernels/row_statistics.h) over V entries: lanes
+  /// [lane * rows + row], pairs [pair * rows + row].
+  void add_sweeps(std::int64_t first_row, std::int64_t rows, std::span<const LaneSweep> lanes,
+                  std::span<const PairSweep> pairs);
+
   /// True once every row was added.
   bool complete() const { return added_ == layout_.rows(); }
 
@@ -82,6 +83,7 @@ class MetricAccumulator {
   std::span<const PairRow> pair_rows(int pair) const;
 
  private:
+  void claim_rows(std::int64_t first_row, std::int64_t rows);
   void add_row(std::int64_t row, std::int64_t offset, std::span<const LogitRows> lanes);
 
   RowLayout layout_;

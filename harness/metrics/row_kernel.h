@@ -10,10 +10,11 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/core/row_sums.h"
+
 namespace mg {
 
-/// How many of the largest entries are kept per lane and row.
-inline constexpr int kTopEntries = 10;
+inline constexpr int kTopEntries = kScanTop;
 
 /// One lane's row on its own.  Where `non_finite` is not 0 only `non_finite` and `first_non_finite`
 /// mean anything.
@@ -76,6 +77,18 @@ struct PairInput {
   std::int64_t V = 0;
   std::int64_t next_token = -1;  // below V; -1: none
 };
+
+/// The rows' own halves of a PairInput.
+struct PairLanes {
+  const LaneRow* reference = nullptr;
+  const LaneRow* subject = nullptr;
+  const LaneRow* base = nullptr;  // may be null
+};
+
+/// A row from sweeps made elsewhere (kernels/row_statistics.h), both asked for V entries.
+LaneRow lane_row_of(const LaneSweep& sweep);
+PairRow pair_row_of(const PairSweep& sweep, const PairLanes& lanes, std::int64_t V,
+                    bool has_next_token);
 
 /// Which instructions the sweeps use; the best one the processor has is taken by default.
 enum class RowPath { kPortable, kAvx2 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/row_statistics.h"
 
 namespace mg {
 namespace {
@@ -39,6 +40,23 @@ void LogitMetrics::logits(const LogitChunk& rows) {
     lanes.push_back({.logits = rows.lanes[i].data(), .stride = rows.vocab[i]});
   }
   accumulator_.add_rows(rows.first_row, rows.rows, lanes, pool_);
+}
+
+bool LogitMetrics::placed_logits(const PlacedLogits& rows) {
+  const auto count = static_cast<std::size_t>(rows.rows);
+  std::vector<LaneSweep> lanes(accumulator_.lanes().size() * count);
+  std::vector<PairSweep> pairs(accumulator_.pairs().size() * count);
+  std::vector<std::int32_t> next;
+  for (std::int64_t row = rows.first_row; row < rows.first_row + rows.rows; ++row) {
+    next.push_back(static_cast<std::int32_t>(accumulator_.layout().next_token(row)));
+  }
+  rows.statistics->sweep_logits({.lanes = rows.lanes,
+                                 .vocabulary = accumulator_.vocabulary(),
+                                 .pairs = accumulator_.pairs(),
+                                 .next_token = next},
+                                lanes, pairs);
+  accumulator_.add_sweeps(rows.first_row, rows.rows, lanes, pairs);
+  return true;
 }
 
 std::string arithmetic_name(Arithmetic arithmetic) {

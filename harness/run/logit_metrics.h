@@ -18,6 +18,7 @@ class LogitMetrics final : public Observer {
                const Prompts& prompts, ThreadPool& pool, std::function<void(double)> progress);
 
   void logits(const LogitChunk& rows) override;
+  bool placed_logits(const PlacedLogits& rows) override;
   void progress(double done) override { progress_(done); }
 
   const MetricAccumulator& accumulator() const { return accumulator_; }

@@ -154,4 +154,42 @@ void check_route(const Mat& logits, std::int64_t k) {
   MG_CHECK(k > 0 && k <= logits.cols, "k is between 1 and the number of experts");
 }
 
+void check_sweep(const LogitSweep& sweep, std::span<LaneSweep> lanes, std::span<PairSweep> pairs) {
+  const std::size_t count = sweep.lanes.size();
+  const auto rows = count == 0 ? 0 : static_cast<std::size_t>(sweep.lanes.front().rows);
+  MG_CHECK(sweep.vocabulary >= 1 && sweep.vocabulary < INT32_MAX, "a vocabulary has entries");
+  for (const Mat& lane : sweep.lanes) {
+    check_window(lane);
+    MG_CHECK(static_cast<std::size_t>(lane.rows) == rows && lane.cols >= sweep.vocabulary,
+             "every lane has the same rows, as long as the vocabulary");
+  }
+  for (const LanePair& pair : sweep.pairs) {
+    const auto lane = [&](int index) {
+      return index >= 0 && static_cast<std::size_t>(index) < count;
+    };
+    MG_CHECK(lane(pair.reference) && lane(pair.subject) && (pair.base < 0 || lane(pair.base)),
+             "a pair names lanes that exist");
+  }
+  MG_CHECK(sweep.next_token.size() == rows, "a next token for each row, or -1");
+  for (const std::int32_t next : sweep.next_token) {
+    MG_CHECK(next < sweep.vocabulary, "the next token is an entry of the vocabulary");
+  }
+  MG_CHECK(lanes.size() == count * rows && pairs.size() == sweep.pairs.size() * rows,
+           "a place for every row of every lane and pair");
+}
+
+void check_squares(const Mat& subject, const Mat& reference,
+                   std::span<const std::int32_t> reference_rows, std::span<RowSquares> out) {
+  check_window(subject);
+  check_window(reference);
+  const auto rows = static_cast<std::size_t>(subject.rows);
+  MG_CHECK(subject.cols == reference.cols, "rows of one length are compared");
+  MG_CHECK(out.size() == rows, "a place for every row");
+  MG_CHECK(reference_rows.empty() ? subject.rows <= reference.rows : reference_rows.size() == rows,
+           "every row has one beside it");
+  for (const std::int32_t row : reference_rows) {
+    MG_CHECK(row >= 0 && row < reference.rows, "the row beside it is the reference's");
+  }
+}
+
 }  // namespace mg

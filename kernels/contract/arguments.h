@@ -8,6 +8,7 @@
 #include <span>
 
 #include "kernels/backend.h"
+#include "kernels/row_statistics.h"
 
 namespace mg {
 
@@ -33,5 +34,8 @@ void check_attention(const Mat& q, const Mat& k, const Mat& v,
                      std::span<const AttentionSegment> segments, const AttentionParams& params,
                      const Mat& out);
 void check_route(const Mat& logits, std::int64_t k);
+void check_sweep(const LogitSweep& sweep, std::span<LaneSweep> lanes, std::span<PairSweep> pairs);
+void check_squares(const Mat& subject, const Mat& reference,
+                   std::span<const std::int32_t> reference_rows, std::span<RowSquares> out);
 
 }  // namespace mg

@@ -117,6 +117,12 @@ double routing_weight(Arithmetic arithmetic, std::int64_t experts, double weight
   return stored(arithmetic, weight, (2 * growth(experts) + 8 + 4 * logit) * kU * weight);
 }
 
+double row_sum(std::int64_t n, double magnitude, double logit) {
+  constexpr double kDoubleRoundoff = 0x1p-53;
+  const double exponent = 4 * (2 * logit + std::log(static_cast<double>(n)));
+  return (growth(n) + 16 + exponent) * kDoubleRoundoff * magnitude;
+}
+
 double same_bits_share(Arithmetic arithmetic) {
   // A result of relative error e flips with probability e / s: for 1000 terms about 10 u / s, 0.1 %
   // in FP16. Cancellation and chains of three roundings raise that; a missing rounding lowers it to

@@ -72,6 +72,11 @@ double elementwise(Arithmetic arithmetic, int roundings, double magnitude);
 /// A routing weight; logit: largest |logit| of the row.
 double routing_weight(Arithmetic arithmetic, std::int64_t experts, double weight, double logit);
 
+/// A sum over n entries of a row in double; magnitude: sum of the terms' magnitudes, logit: largest
+/// |z|.  A term may hold e^(z - lse), whose exponent is off by a few roundings of |z| and of lse <=
+/// |z| + ln n.
+double row_sum(std::int64_t n, double magnitude, double logit);
+
 /// The smallest share of elements that must equal the oracle's bit for bit in fp16 and bf16.
 double same_bits_share(Arithmetic arithmetic);
 

@@ -28,7 +28,8 @@ CudaBackend::CudaBackend(Arithmetic arithmetic, ThreadPool& pool)
       element_(element_of(arithmetic)),
       pool_(pool),
       weights_(device_, element_, pool.threads()),
-      gemm_(element_) {}
+      gemm_(element_),
+      statistics_(device_) {}
 
 BackendInfo CudaBackend::info() const {
   return {"cuda", device_.architecture(), pool_.threads()};

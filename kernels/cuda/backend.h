@@ -19,19 +19,43 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/weights.h"
+#include "kernels/row_statistics.h"
 
 namespace mg::cuda {
 
 class DeviceBuffer final : public Buffer {
  public:
-  DeviceBuffer(Memory memory, std::int64_t elements)
-      : memory_(std::move(memory)), elements_(elements) {}
+  DeviceBuffer(const Device& device, Element element, Memory memory, std::int64_t elements)
+      : device_(device), element_(element), memory_(std::move(memory)), elements_(elements) {}
+  const Device& device() const { return device_; }
+  Element element() const { return element_; }
   void* data() const { return memory_.data(); }
   std::int64_t size() const { return elements_; }
 
  private:
+  const Device& device_;
+  Element element_;
   Memory memory_;
   std::int64_t elements_;
+};
+
+/// row_statistics.cc.  Reads what other backends on the device hold too, behind their work.
+class DeviceStatistics final : public RowStatistics {
+ public:
+  explicit DeviceStatistics(Device& device) : device_(device) {}
+
+  bool reaches(const Mat& x) const override;
+  void sweep_logits(const LogitSweep& sweep, std::span<LaneSweep> lanes,
+                    std::span<PairSweep> pairs) override;
+  void squares(Mat subject, Mat reference, std::span<const std::int32_t> reference_rows,
+               std::span<RowSquares> out) override;
+
+ private:
+  /// Its memory, once the compute stream has come behind all work that was queued on it.
+  DeviceRows rows_of(const Mat& x);
+  void bring(const Memory& from, std::size_t bytes, void* to);
+
+  Device& device_;
 };
 
 class CudaBackend final : public Backend {
@@ -82,6 +106,7 @@ class CudaBackend final : public Backend {
   void softcap(double cap, Mat x) override;
   // route.cc
   RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) override;
+  RowStatistics* row_statistics() override { return &statistics_; }
 
  private:
   /// Rows whose first elements lie at multiples of 16 bytes: x itself, or a copy kept in `memory`.
@@ -119,6 +144,7 @@ class CudaBackend final : public Backend {
   Device device_;
   WeightStore weights_;
   Gemm gemm_;
+  DeviceStatistics statistics_;
   std::vector<std::string> notes_;
 };
 

@@ -15,6 +15,8 @@
 
 #include "kernels/backend.h"
 #include "kernels/core/dtype.h"
+#include "kernels/core/row_sums.h"
+#include "kernels/row_statistics.h"
 
 namespace mg::cuda {
 
@@ -130,5 +132,33 @@ void softcap(float cap, Rows x, Element element, cudaStream_t stream);
 /// expert, weight: [T, k] on the device.
 void route_top_k(Rows logits, std::int64_t k, bool normalise, std::int32_t* expert, float* weight,
                  Element element, cudaStream_t stream);
+
+// row_statistics.cu
+/// Rows of any backend on this device.
+struct DeviceRows {
+  const void* data = nullptr;
+  std::int64_t stride = 0;
+  Element element = Element::kF32;
+};
+/// In place of a token that there is none of.  (The host's -1 is how memory looks that nobody
+/// wrote.)
+constexpr std::int32_t kNoToken = INT32_MAX;
+/// Pointers: to device memory.  out: [lanes * rows].
+void scan_logits(const DeviceRows* lanes, std::int64_t lane_count, std::int64_t rows,
+                 std::int64_t vocabulary, LaneSweep* out, cudaStream_t stream);
+struct LogitComparison {
+  const DeviceRows* lanes = nullptr;
+  const LaneSweep* sweeps = nullptr;  // of scan_logits()
+  const LanePair* pairs = nullptr;
+  std::int64_t pair_count = 0;
+  std::int64_t rows = 0;
+  std::int64_t vocabulary = 0;
+  const std::int32_t* next = nullptr;  // [rows]
+};
+/// out: [pairs * rows], all zero before.
+void compare_logits(const LogitComparison& call, PairSweep* out, cudaStream_t stream);
+/// out: [rows]; reference_rows may be null.
+void row_squares(DeviceRows subject, DeviceRows reference, const std::int32_t* reference_rows,
+                 std::int64_t rows, std::int64_t width, RowSquares* out, cudaStream_t stream);
 
 }  // namespace mg::cuda

@@ -23,7 +23,7 @@ std::int64_t rows_at_once(std::int64_t cols) {
 std::unique_ptr<Buffer> CudaBackend::allocate(std::int64_t elements) {
   MG_CHECK(elements >= 0, "a buffer's size is not negative");
   return std::make_unique<DeviceBuffer>(
-      device_.allocate(bytes_of(elements), "allocating activations"), elements);
+      device_, element_, device_.allocate(bytes_of(elements), "allocating activations"), elements);
 }
 
 void CudaBackend::upload(std::span<const float> values, Mat out) {

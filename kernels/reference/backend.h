@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/reference/row_statistics.h"
 
 namespace mg::reference {
 
@@ -78,6 +79,7 @@ class ReferenceBackend final : public Backend {
   void softcap(double cap, Mat x) override;
   // route.cc
   RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) override;
+  RowStatistics* row_statistics() override { return &statistics_; }
 
  private:
   /// `value` as activations of this arithmetic hold it.
@@ -92,6 +94,7 @@ class ReferenceBackend final : public Backend {
   Row load_row(const TensorView& vector) const;
 
   Arithmetic arithmetic_;
+  ReferenceStatistics statistics_;
 };
 
 }  // namespace mg::reference

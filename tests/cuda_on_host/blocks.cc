@@ -82,12 +82,16 @@ class Block {
     start_all();
     while (!failure_ && ended_ < threads_.size()) {
       bool moved = false;
-      for (const unsigned i : order_) {
-        Thread& thread = threads_[i];
-        if (thread.wait == Wait::kNothing && !failure_) {
-          moved = true;
-          resume(thread);
+      const std::vector<unsigned> order = order_;  // a barrier draws the next one meanwhile
+      for (std::size_t begin = 0; begin < order.size();) {
+        const std::size_t end = far_ahead_ ? begin + kWarp : order.size();
+        bool progress = true;
+        while (progress) {
+          progress = resume_some(order, begin, std::min(end, order.size()));
+          moved = moved || progress;
+          progress = progress && far_ahead_;
         }
+        begin = end;
       }
       if (!moved && !failure_) {
         stuck();
@@ -106,6 +110,9 @@ class Block {
   unsigned warp_first(const Thread& thread) const { return thread.number / kWarp * kWarp; }
 
   void barrier(Thread& thread, Site site) {
+    if (is_left_out(site)) {
+      return;
+    }
     thread.site = site;
     thread.wait = Wait::kBarrier;
     if (++at_barrier_ == threads_.size()) {
@@ -140,7 +147,32 @@ class Block {
 
  private:
   std::vector<unsigned> draw_order() {
-    return machine().random.order(threads_.size(), machine().settings.seed);
+    const std::uint64_t seed = machine().settings.seed;
+    if (!far_ahead_) {
+      return machine().random.order(threads_.size(), seed);
+    }
+    std::vector<unsigned> all;
+    for (const unsigned warp :
+         machine().random.order((threads_.size() + kWarp - 1) / kWarp, seed)) {
+      const std::size_t lanes = std::min<std::size_t>(kWarp, threads_.size() - warp * kWarp);
+      for (const unsigned lane : machine().random.order(lanes, seed)) {
+        all.push_back(warp * kWarp + lane);
+      }
+    }
+    return all;
+  }
+
+  /// Each of these threads that waits for nothing, up to its next wait; false where none did.
+  bool resume_some(const std::vector<unsigned>& order, std::size_t begin, std::size_t end) {
+    bool moved = false;
+    for (std::size_t i = begin; i < end; ++i) {
+      Thread& thread = threads_[order[i]];
+      if (thread.wait == Wait::kNothing && !failure_) {
+        moved = true;
+        resume(thread);
+      }
+    }
+    return moved;
   }
 
   static void reserve(SharedArray& array, std::size_t bytes) {
@@ -206,6 +238,12 @@ class Block {
     }
     at_barrier_ = 0;
     order_ = draw_order();
+    machine().barriers.insert(threads_.front().site.text());
+  }
+
+  bool is_left_out(Site site) const {
+    const std::string& left_out = machine().barrier_left_out;
+    return !left_out.empty() && site.text() == left_out;
   }
 
   void release_warp(const Thread& last) {
@@ -310,6 +348,9 @@ class Block {
   uint3 index_;
   std::vector<Thread> threads_;
   std::vector<unsigned> order_;
+  // Odd seeds: each warp goes on for as long as it can before the next one does, so that it gets
+  // far ahead where a barrier is missing.  Even ones: no thread gets more than a step ahead.
+  bool far_ahead_ = machine().settings.seed % 2 == 1;
   std::size_t next_ = 0;  // of order_: the next thread to start
   std::size_t ended_ = 0;
   std::size_t at_barrier_ = 0;

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -52,6 +53,12 @@ struct Counts {
   std::size_t bytes_to_device = 0;  // copied since reset()
 };
 Counts counts();
+
+/// "norm.cu:12": the barriers that blocks passed since reset().
+std::set<std::string> barriers();
+/// From here to reset() threads pass this barrier without waiting: a test of whether the kernels
+/// need it, and of whether it would be missed.
+void leave_out(const std::string& barrier);
 
 /// Faults found where nothing could be thrown (in a destructor), and forgets them.
 std::vector<std::string> take_failures();

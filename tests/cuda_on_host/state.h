@@ -81,6 +81,8 @@ struct Machine {
   std::set<EmulatedStream*> streams;
   std::vector<std::string> failures;
   std::map<const void*, std::size_t> allowed_shared;
+  std::set<std::string> barriers;  // that blocks passed since reset()
+  std::string barrier_left_out;
 };
 Machine& machine();
 

@@ -99,6 +99,18 @@ void reset(const Settings& settings) {
   machine().random = Random(settings.seed);
   machine().counts = {};
   machine().closed.clear();
+  machine().barriers.clear();
+  machine().barrier_left_out.clear();
+}
+
+std::set<std::string> barriers() {
+  const std::lock_guard lock(machine().mutex);
+  return machine().barriers;
+}
+
+void leave_out(const std::string& barrier) {
+  const std::lock_guard lock(machine().mutex);
+  machine().barrier_left_out = barrier;
 }
 
 void reseed(std::uint64_t seed, bool delayed) {

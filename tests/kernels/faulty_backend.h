@@ -75,6 +75,7 @@ class PassingBackend : public Backend {
   RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) override {
     return right_.route_top_k(logits, k, normalise);
   }
+  RowStatistics* row_statistics() override { return right_.row_statistics(); }
 
  protected:
   Backend& right_;

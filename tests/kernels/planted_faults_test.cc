@@ -1,10 +1,12 @@
 // The conformance suite itself: backends with one fault each, every one of which must be refused.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "kernels/contract/conformance.h"
+#include "kernels/row_statistics.h"
 #include "tests/kernels/faulty_backend.h"
 #include "tests/kernels/subjects.h"
 
@@ -355,6 +357,84 @@ struct BiasAddedAfterRounding : PassingBackend {
 TEST_F(PlantedFaultsTest, BiasRoundedByItself) {
   use(Arithmetic::kBf16);
   expect_refused<BiasAddedAfterRounding>("linear");
+}
+
+/// The oracle's statistics with one number wrong.
+class StatisticsFault : public RowStatistics {
+ public:
+  using Change = std::function<void(std::span<LaneSweep>, std::span<PairSweep>)>;
+  StatisticsFault(RowStatistics& right, Change change, bool last_token_lost = false)
+      : right_(right), change_(std::move(change)), last_token_lost_(last_token_lost) {}
+  bool reaches(const Mat& x) const override { return right_.reaches(x); }
+  void sweep_logits(const LogitSweep& sweep, std::span<LaneSweep> lanes,
+                    std::span<PairSweep> pairs) override {
+    LogitSweep seen = sweep;
+    const bool can_lose = std::all_of(
+        sweep.next_token.begin(), sweep.next_token.end(),
+        [&](std::int32_t next) { return next + 1 < sweep.vocabulary && sweep.vocabulary > 1; });
+    seen.vocabulary -= last_token_lost_ && can_lose ? 1 : 0;
+    right_.sweep_logits(seen, lanes, pairs);
+    change_(lanes, pairs);
+  }
+  void squares(Mat subject, Mat reference, std::span<const std::int32_t> reference_rows,
+               std::span<RowSquares> out) override {
+    right_.squares(subject, reference, reference_rows, out);
+    if (!out.empty()) {
+      std::swap(out.back().reference, out.back().subject);
+    }
+  }
+
+ private:
+  RowStatistics& right_;
+  Change change_;
+  bool last_token_lost_;
+};
+
+struct WithStatistics : PassingBackend {
+  WithStatistics(Backend& right, RowStatistics& own) : PassingBackend(right), own_(own) {}
+  RowStatistics* row_statistics() override { return &own_; }
+  RowStatistics& own_;
+};
+
+TEST_F(PlantedFaultsTest, StatisticsOfRows) {
+  const auto is_refused = [&](const char* operation, const StatisticsFault::Change& change,
+                              bool last_token_lost = false) {
+    StatisticsFault statistics(*oracle_->row_statistics(), change, last_token_lost);
+    WithStatistics faulty(*oracle_, statistics);
+    return refused(operation, faulty, *oracle_, *exact_);
+  };
+  const auto lane = [](auto change) {
+    return [change](std::span<LaneSweep> lanes, std::span<PairSweep>) {
+      for (LaneSweep& sweep : lanes) {
+        change(sweep);
+      }
+    };
+  };
+  const auto pair = [](auto change) {
+    return [change](std::span<LaneSweep>, std::span<PairSweep> pairs) {
+      for (PairSweep& sweep : pairs) {
+        change(sweep);
+      }
+    };
+  };
+  EXPECT_FALSE(is_refused("sweep_logits", pair([](PairSweep&) {})));
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep&) {}), true)) << "the last token lost";
+  EXPECT_TRUE(is_refused("squares", pair([](PairSweep&) {}))) << "norms exchanged";
+  EXPECT_TRUE(is_refused("sweep_logits", lane([](LaneSweep& x) { x.lse *= 1 + 1e-12; })));
+  EXPECT_TRUE(is_refused("sweep_logits", lane([](LaneSweep& x) { x.scan.non_finite /= 2; })));
+  EXPECT_TRUE(is_refused("sweep_logits", lane([](LaneSweep& x) {
+                           if (x.scan.top_logit[0] == x.scan.top_logit[1]) {  // a tie
+                             std::swap(x.scan.top_id[0], x.scan.top_id[1]);
+                           }
+                         })));
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep& x) { x.sums.kl *= 1 + 1e-10; })));
+  EXPECT_TRUE(is_refused("sweep_logits",
+                         pair([](PairSweep& x) { std::swap(x.sums.kl, x.sums.reverse_kl); })));
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep& x) { x.sums.js += 1e-15; })))
+      << "equal rows are not exactly 0 apart";
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep& x) { x.sums.d_min = -x.sums.d_max; })));
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep& x) { x.before_first += 1; })));
+  EXPECT_TRUE(is_refused("sweep_logits", pair([](PairSweep& x) { x.subject_at_next = 0; })));
 }
 
 }  // namespace

@@ -59,6 +59,7 @@ class LockstepTest : public ::testing::TestWithParam<Setting> {
       options.subjects.push_back(i);
     }
     options.forced_tokens = 60;
+    options.fingerprints = true;
     Keep keep;
     LockstepResult outcome = run_lockstep(pool, lanes, batch, options, keep);
     if (result != nullptr) {

@@ -7,10 +7,11 @@ const std::vector<FolderRule>& folder_rules() {
   static const std::vector<FolderRule> rules = {
       {"kernels/core", {}},
       {"kernels/backend.h", {}},
-      {"kernels/contract", {"kernels/backend.h"}},
-      {"kernels/reference", {"kernels/backend.h", "kernels/contract"}},
+      {"kernels/row_statistics.h", {"kernels/backend.h"}},
+      {"kernels/contract", {"kernels/backend.h", "kernels/row_statistics.h"}},
+      {"kernels/reference", {"kernels/backend.h", "kernels/row_statistics.h", "kernels/contract"}},
       {"kernels/cpu", {"kernels/backend.h", "kernels/contract"}},
-      {"kernels/cuda", {"kernels/backend.h", "kernels/contract"}},
+      {"kernels/cuda", {"kernels/backend.h", "kernels/row_statistics.h", "kernels/contract"}},
       // The list of backends and the operations' benchmarks: above all of them.
       {"kernels/registry_cuda", {"kernels/"}},
       {"kernels/registry", {"kernels/"}},

@@ -235,6 +235,7 @@ std::vector<ConformanceCase> conformance_cases() {
   add_attention_cases(cases);
   add_activation_cases(cases);
   add_route_cases(cases);
+  add_row_statistics_cases(cases);
   return cases;
 }
 
