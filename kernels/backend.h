@@ -103,6 +103,7 @@ struct BackendOptions {
   Arithmetic arithmetic = Arithmetic::kExact;
   ThreadPool* pool = nullptr;  // outlives the backend; required
   std::string isa;             // "" picks the best; "portable", "avx2", "avx512" pins it
+  int device = 0;              // which of Backend::devices()
 };
 
 struct BackendInfo {
@@ -118,6 +119,11 @@ class Backend {
   virtual Arithmetic arithmetic() const = 0;
   /// From how many rows on a row of linear() and low_rank() has the same bits in any call.
   virtual std::int64_t min_stable_rows() const { return kMinStableRows; }
+  /// How many devices of this one's kind there are: backends on each give the same bits.
+  virtual int devices() const { return 1; }
+  /// To be called first by a thread other than the one that made the backend; a backend is used by
+  /// one thread at a time.
+  virtual void enter_thread() {}
   /// What a reader of the report should know of how it went: memory was short, and what was done.
   virtual std::vector<std::string> notes() const { return {}; }
 

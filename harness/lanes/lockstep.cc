@@ -29,21 +29,10 @@ struct ForcedSample {
   std::vector<std::int32_t> rows;        // each row's place in the whole batch
 };
 
-ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
+ForcedSample sample_of(const Batch& batch, const std::vector<std::size_t>& prompts) {
   ForcedSample sample;
-  if (budget <= 0 || batch.prompts.empty()) {
-    return sample;
-  }
-  const auto count = static_cast<std::int64_t>(batch.prompts.size());
-  // Every stride-th prompt gives about `budget` tokens; whole prompts only, and at least one.
-  const std::int64_t stride =
-      std::clamp<std::int64_t>(batch.tokens() / std::max<std::int64_t>(budget, 1), 1, count);
-  for (std::int64_t i = 0; i < count; i += stride) {
-    const BatchPrompt& prompt = batch.prompts[static_cast<std::size_t>(i)];
-    const bool enough = sample.batch.tokens() >= kMinStableRows;
-    if (enough && sample.batch.tokens() + prompt.length > budget) {
-      continue;
-    }
+  for (const std::size_t i : prompts) {
+    const BatchPrompt& prompt = batch.prompts[i];
     const auto first = batch.ids.begin() + prompt.begin;
     sample.batch.add(prompt.id, {first, first + prompt.length});
     sample.source_row.push_back(prompt.begin);
@@ -52,6 +41,14 @@ ForcedSample sample_prompts(const Batch& batch, std::int64_t budget) {
     }
   }
   return sample;
+}
+
+ForcedSample sample_for(const Batch& batch, const LockstepOptions& options) {
+  if (options.subjects.empty()) {
+    return {};
+  }
+  return sample_of(batch, options.forced_prompts ? *options.forced_prompts
+                                                 : forced_prompts(batch, options.forced_tokens));
 }
 
 /// Consecutive lanes on one backend: what they share.
@@ -77,7 +74,7 @@ class Run {
         width_(config_.hidden_size),
         mlp_rows_(mlp_rows(config_, static_cast<std::int64_t>(lanes.size()), options.chunk_tokens)),
         chunks_(plan_chunks(batch, options.chunk_tokens)),
-        forced_(sample_prompts(batch, options.subjects.empty() ? 0 : options.forced_tokens)),
+        forced_(sample_for(batch, options)),
         forced_chunks_(plan_chunks(forced_.batch, options.chunk_tokens)),
         states_(pool) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
@@ -88,6 +85,7 @@ class Run {
     }
     make_groups();
     result_.drift.resize(options_.subjects.size());
+    result_.rows.resize(options_.keep_rows ? options_.subjects.size() : 0);
     result_.non_finite.resize(lanes_.size());
     result_.forced_rows = forced_.batch.tokens();
   }
@@ -316,26 +314,21 @@ class Run {
       }
     }
     for (std::size_t s = 0; s < options_.subjects.size(); ++s) {
-      const RowDrift free = states_.drift(placed(options_.subjects[s]), placed(options_.reference));
-      HalfDrift drift{.layer = l,
-                      .mlp = mlp,
-                      .free_rel = free.relative(0, batch_.tokens()),
-                      .forced_rel = forced_relative(s),
-                      .prompt_rel = {}};
-      for (const BatchPrompt& prompt : batch_.prompts) {
-        drift.prompt_rel.push_back(free.relative(prompt.begin, prompt.length));
+      HalfRows rows{states_.drift(placed(options_.subjects[s]), placed(options_.reference)),
+                    forced_rows(s)};
+      result_.drift[s].push_back(half_drift(l, mlp, rows, batch_));
+      if (options_.keep_rows) {
+        result_.rows[s].push_back(std::move(rows));
       }
-      result_.drift[s].push_back(std::move(drift));
     }
   }
 
-  std::optional<double> forced_relative(std::size_t s) {
+  RowDrift forced_rows(std::size_t s) {
     if (forced_.batch.prompts.empty()) {
-      return std::nullopt;
+      return {};
     }
     Backend* backend = lanes_[options_.subjects[s]].backend;
-    return states_.drift({backend, forced(s)}, placed(options_.reference), forced_.rows)
-        .relative(0, forced_.batch.tokens());
+    return states_.drift({backend, forced(s)}, placed(options_.reference), forced_.rows);
   }
 
   void heads() {
@@ -452,6 +445,43 @@ void require_same_sizes(std::span<const Lane> lanes, std::size_t reference) {
                            "size, experts, expert width: compare the two config.json"});
     }
   }
+}
+
+HalfDrift half_drift(std::int64_t layer, bool mlp, const HalfRows& rows, const Batch& batch) {
+  const auto count = static_cast<std::int64_t>(rows.forced.difference.size());
+  HalfDrift drift{.layer = layer,
+                  .mlp = mlp,
+                  .free_rel = rows.free.relative(0, batch.tokens()),
+                  .forced_rel = std::nullopt,
+                  .prompt_rel = {}};
+  if (count > 0) {
+    drift.forced_rel = rows.forced.relative(0, count);
+  }
+  for (const BatchPrompt& prompt : batch.prompts) {
+    drift.prompt_rel.push_back(rows.free.relative(prompt.begin, prompt.length));
+  }
+  return drift;
+}
+
+std::vector<std::size_t> forced_prompts(const Batch& batch, std::int64_t budget) {
+  std::vector<std::size_t> chosen;
+  if (budget <= 0 || batch.prompts.empty()) {
+    return chosen;
+  }
+  const auto count = static_cast<std::int64_t>(batch.prompts.size());
+  // Every stride-th prompt gives about `budget` tokens; whole prompts only, and at least one.
+  const std::int64_t stride =
+      std::clamp<std::int64_t>(batch.tokens() / std::max<std::int64_t>(budget, 1), 1, count);
+  std::int64_t tokens = 0;
+  for (std::int64_t i = 0; i < count; i += stride) {
+    const std::int64_t length = batch.prompts[static_cast<std::size_t>(i)].length;
+    if (tokens >= kMinStableRows && tokens + length > budget) {
+      continue;
+    }
+    chosen.push_back(static_cast<std::size_t>(i));
+    tokens += length;
+  }
+  return chosen;
 }
 
 LockstepResult run_lockstep(ThreadPool& pool, std::span<const Lane> lanes, const Batch& batch,

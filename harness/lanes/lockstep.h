@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "harness/lanes/batch.h"
+#include "harness/lanes/drift.h"
 #include "harness/lanes/weight_source.h"
 #include "kernels/backend.h"
 #include "kernels/core/parallel.h"
@@ -36,6 +37,9 @@ struct LockstepOptions {
       0;  // budget of tokens that subjects also run on the reference's inputs
   std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; results do not depend on it
   std::size_t logits_bytes = std::size_t{64} << 20;
+  /// Instead of a choice by forced_tokens: indices of prompts, rising.
+  std::optional<std::vector<std::size_t>> forced_prompts = std::nullopt;
+  bool keep_rows = false;     // fill LockstepResult::rows
   bool fingerprints = false;  // of the last hidden states, which are read for it
 };
 
@@ -80,6 +84,18 @@ struct HalfDrift {
   std::vector<double> prompt_rel;    // free, per prompt
 };
 
+/// What a HalfDrift is made of.
+struct HalfRows {
+  RowDrift free;
+  RowDrift forced;  // no rows: no sample
+};
+
+HalfDrift half_drift(std::int64_t layer, bool mlp, const HalfRows& rows, const Batch& batch);
+
+/// The prompts that subjects also run on the reference's inputs: whole ones, spread over the batch,
+/// of about `budget` tokens; none for 0.
+std::vector<std::size_t> forced_prompts(const Batch& batch, std::int64_t budget);
+
 struct NonFiniteHidden {
   std::int64_t layer = 0;
   bool mlp = false;
@@ -89,6 +105,7 @@ struct NonFiniteHidden {
 
 struct LockstepResult {
   std::vector<std::vector<HalfDrift>> drift;               // [subject][2 * L]
+  std::vector<std::vector<HalfRows>> rows;                 // beside `drift`: if asked for
   std::vector<std::optional<NonFiniteHidden>> non_finite;  // [lane]: where the first appeared
   std::vector<std::uint64_t> fingerprints;                 // [lane]: if asked for
   std::int64_t forced_rows = 0;

@@ -9,6 +9,7 @@
 
 #include "harness/lanes/altered_source.h"
 #include "harness/lanes/checkpoint_source.h"
+#include "harness/lanes/devices.h"
 #include "harness/lanes/remerge_source.h"
 #include "harness/run/layers.h"
 #include "harness/run/logit_metrics.h"
@@ -96,6 +97,41 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   return lineup;
 }
 
+/// One device with everything that stands on it.
+struct DeviceLineup {
+  std::unique_ptr<ThreadPool> own_pool;  // null: the only device has the whole pool
+  std::unique_ptr<Backend> backend;
+  Lineup lineup;
+
+  ThreadPool* pool(ThreadPool& whole) const { return own_pool ? own_pool.get() : &whole; }
+};
+
+/// As many devices as the engine has and the prompts can be split over.
+std::vector<DeviceLineup> line_up_on_devices(const OpenModel& base, const OpenAdapter& adapter,
+                                             const OpenModel& merged, const Batch& batch,
+                                             const CompareOptions& options, ThreadPool& pool) {
+  const auto make = [&](ThreadPool* threads, std::size_t device) {
+    return make_backend(options.engine.backend, {.arithmetic = options.engine.arithmetic,
+                                                 .pool = threads,
+                                                 .isa = options.engine.isa,
+                                                 .device = static_cast<int>(device)});
+  };
+  const std::size_t count =
+      split_prompts(batch, static_cast<std::size_t>(make(&pool, 0)->devices())).size();
+  std::vector<DeviceLineup> places;
+  for (std::size_t device = 0; device < count; ++device) {
+    DeviceLineup place;
+    if (count > 1) {
+      place.own_pool =
+          std::make_unique<ThreadPool>(std::max(1, pool.threads() / static_cast<int>(count)));
+    }
+    place.backend = make(place.pool(pool), device);
+    place.lineup = line_up(base, adapter, merged, options, *place.backend, *place.pool(pool));
+    places.push_back(std::move(place));
+  }
+  return places;
+}
+
 void add_notes(const std::vector<std::string>& notes, std::vector<Finding>& findings) {
   for (const std::string& note : notes) {
     findings.push_back(engine_note(note));
@@ -171,22 +207,27 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
                          const Prompts& prompts, const CompareOptions& options,
                          const FloorRun* floor, ThreadPool& pool,
                          const std::function<void(double)>& progress) {
-  const std::unique_ptr<Backend> backend = make_backend(
-      options.engine.backend,
-      {.arithmetic = options.engine.arithmetic, .pool = &pool, .isa = options.engine.isa});
-  const Lineup lineup = line_up(base, adapter, merged, options, *backend, pool);
+  const std::vector<DeviceLineup> places =
+      line_up_on_devices(base, adapter, merged, prompts.batch, options, pool);
+  const Lineup& lineup = places.front().lineup;
+  std::vector<DeviceLanes> devices;
+  for (const DeviceLineup& place : places) {
+    devices.push_back({place.pool(pool), place.lineup.lanes});
+  }
   LogitMetrics metrics(lineup.lanes, lineup.pairs, prompts, pool, progress);
   LockstepOptions lockstep;
   lockstep.reference = kAdapter;
   lockstep.subjects = lineup.subjects;
   lockstep.forced_tokens = options.forced_tokens;
   lockstep.chunk_tokens = options.chunk_tokens;
-  const LockstepResult hidden = run_lockstep(pool, lineup.lanes, prompts.batch, lockstep, metrics);
+  const LockstepResult hidden = run_on_devices(devices, prompts.batch, lockstep, metrics);
 
   CompareRun run;
-  run.backend = backend->info();
+  run.backend = places.front().backend->info();
   add_notes(hidden.notes, run.findings);
-  add_notes(backend->notes(), run.findings);
+  for (const DeviceLineup& place : places) {
+    add_notes(place.backend->notes(), run.findings);
+  }
   SummaryOptions summary{.context = {},
                          .bootstrap = options.bootstrap,
                          .slices = prompts.slices,

@@ -39,6 +39,7 @@ void LogitMetrics::logits(const LogitChunk& rows) {
   for (std::size_t i = 0; i < rows.lanes.size(); ++i) {
     lanes.push_back({.logits = rows.lanes[i].data(), .stride = rows.vocab[i]});
   }
+  const std::lock_guard lock(mutex_);
   accumulator_.add_rows(rows.first_row, rows.rows, lanes, pool_);
 }
 
@@ -55,6 +56,7 @@ bool LogitMetrics::placed_logits(const PlacedLogits& rows) {
                                  .pairs = accumulator_.pairs(),
                                  .next_token = next},
                                 lanes, pairs);
+  const std::lock_guard lock(mutex_);
   accumulator_.add_sweeps(rows.first_row, rows.rows, lanes, pairs);
   return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ class LogitMetrics final : public Observer {
  private:
   ThreadPool& pool_;
   std::function<void(double)> progress_;
+  std::mutex mutex_;  // of accumulator_: several devices bring rows at once
   MetricAccumulator accumulator_;
 };
 

@@ -23,10 +23,11 @@ Element element_of(Arithmetic arithmetic) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(Arithmetic arithmetic, ThreadPool& pool)
+CudaBackend::CudaBackend(Arithmetic arithmetic, ThreadPool& pool, int device)
     : arithmetic_(arithmetic),
       element_(element_of(arithmetic)),
       pool_(pool),
+      device_(device),
       weights_(device_, element_, pool.threads()),
       gemm_(element_),
       statistics_(device_) {}

@@ -6,7 +6,7 @@
 // Below: device.h (streams, memory), weights.h (uploads), gemm.h (products).  It is a shared
 // library of its own, loaded by kernels/registry.cc when asked for (plugin.h).
 //
-// Not for: several devices; calls from several threads at once.
+// Not for: calls from several threads at once; each device has a backend of its own.
 #pragma once
 
 #include <memory>
@@ -60,11 +60,13 @@ class DeviceStatistics final : public RowStatistics {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(Arithmetic arithmetic, ThreadPool& pool);
+  CudaBackend(Arithmetic arithmetic, ThreadPool& pool, int device);
 
   BackendInfo info() const override;
   Arithmetic arithmetic() const override { return arithmetic_; }
   std::vector<std::string> notes() const override;
+  int devices() const override { return device_.count(); }
+  void enter_thread() override { device_.choose(); }
 
   // memory.cc
   std::unique_ptr<Buffer> allocate(std::int64_t elements) override;

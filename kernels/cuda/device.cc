@@ -29,7 +29,7 @@ std::string version_text(int version) {  // 13000 -> "13.0"
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-void require_device() {
+int require_devices() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver) {
@@ -46,23 +46,40 @@ void require_device() {
     unavailable("there is no CUDA device on this machine", {}, {}, kInstead);
   }
   check(status, "looking for devices");
+  return count;
+}
+
+int capability_of(int device) {
+  int major = 0;
+  int minor = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "asking for the compute capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+        "asking for the compute capability");
+  return 10 * major + minor;
 }
 
 std::string require_architecture() {
-  int major = 0;
-  int minor = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
-        "asking for the compute capability");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0),
-        "asking for the compute capability");
-  const std::string name = "sm_" + std::to_string(10 * major + minor);
-  if (10 * major + minor < kOldest) {
+  const int capability = capability_of(0);
+  const std::string name = "sm_" + std::to_string(capability);
+  if (capability < kOldest) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, 0), "asking for the device's name");
     unavailable("the CUDA device is too old: " + std::string(properties.name),
                 "sm_" + std::to_string(kOldest) + " or later", name, kInstead);
   }
   return name;
+}
+
+/// Like the first one, which therefore gives the same bits.
+std::vector<int> devices_like_the_first(int count) {
+  std::vector<int> found;
+  for (int device = 0; device < count; ++device) {
+    if (capability_of(device) == capability_of(0)) {
+      found.push_back(device);
+    }
+  }
+  return found;
 }
 
 }  // namespace
@@ -147,17 +164,25 @@ Pinned::~Pinned() {
   }
 }
 
-Device::Device() {
-  require_device();
-  check(cudaSetDevice(0), "choosing the device");
+Device::Device(int index) {
+  const int all = require_devices();
   architecture_ = require_architecture();
+  const std::vector<int> alike = devices_like_the_first(all);
+  MG_CHECK(index >= 0 && static_cast<std::size_t>(index) < alike.size(), "the device exists");
+  ordinal_ = alike[static_cast<std::size_t>(index)];
+  count_ = static_cast<int>(alike.size());
+  choose();
   cudaMemPool_t pool = nullptr;
-  check(cudaDeviceGetDefaultMemPool(&pool, 0), "asking for the memory pool");
+  check(cudaDeviceGetDefaultMemPool(&pool, ordinal_), "asking for the memory pool");
   std::uint64_t keep_all = UINT64_MAX;  // what is freed is wanted again soon
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all),
         "configuring the memory pool");
   check(cudaStreamCreateWithFlags(&compute_, cudaStreamNonBlocking), "creating a stream");
   check(cudaStreamCreateWithFlags(&upload_, cudaStreamNonBlocking), "creating a stream");
+}
+
+void Device::choose() const {
+  check(cudaSetDevice(ordinal_), "choosing the device");
 }
 
 Device::~Device() {

@@ -78,15 +78,20 @@ class Pinned {
 
 class Device {
  public:
-  /// Throws Error "backend.unavailable" where there is no driver, no device, or none that is new
-  /// enough.
-  Device();
+  /// The `index`-th device of the first one's compute capability, chosen for this thread.  Throws
+  /// Error "backend.unavailable" where there is no driver, no device, or none that is new enough.
+  explicit Device(int index);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   /// "sm_90"
   const std::string& architecture() const { return architecture_; }
+  int ordinal() const { return ordinal_; }
+  /// Devices of this compute capability.
+  int count() const { return count_; }
+  /// For the calling thread.
+  void choose() const;
   cudaStream_t compute() const { return compute_; }
   cudaStream_t upload() const { return upload_; }
 
@@ -115,6 +120,8 @@ class Device {
 
  private:
   std::string architecture_;
+  int ordinal_ = 0;
+  int count_ = 1;
   cudaStream_t compute_ = nullptr;
   cudaStream_t upload_ = nullptr;
   std::function<bool()> reclaim_;

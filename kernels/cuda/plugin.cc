@@ -12,7 +12,7 @@ extern "C" {
 [[gnu::visibility("default")]] mg::Backend* mergegauge_cuda_make(
     const mg::BackendOptions& options) {
   MG_CHECK(options.pool != nullptr, "a backend is given its threads");
-  return new mg::cuda::CudaBackend(options.arithmetic, *options.pool);
+  return new mg::cuda::CudaBackend(options.arithmetic, *options.pool, options.device);
 }
 
 }  // extern "C"

@@ -19,7 +19,8 @@ const DeviceBuffer& buffer_of(const Mat& x) {
 }  // namespace
 
 bool DeviceStatistics::reaches(const Mat& x) const {
-  return dynamic_cast<const DeviceBuffer*>(x.buffer) != nullptr;
+  const auto* buffer = dynamic_cast<const DeviceBuffer*>(x.buffer);
+  return buffer != nullptr && buffer->device().ordinal() == device_.ordinal();
 }
 
 DeviceRows DeviceStatistics::rows_of(const Mat& x) {

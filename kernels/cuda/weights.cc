@@ -98,6 +98,7 @@ void WeightStore::forget(std::span<const Weight> weights) {
 }
 
 void WeightStore::work() {
+  device_.choose();
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });

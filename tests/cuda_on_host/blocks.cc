@@ -427,7 +427,9 @@ void launch(const Launch& launch, cudaStream_t stream, std::function<void()> bod
                      launch.grid.x, launch.grid.y, launch.grid.z, launch.block.x, launch.block.y,
                      launch.block.z));
   }
+  require_current(stream, launch.kernel);
   ++machine().counts.kernels;
+  ++machine().counts.kernels_on[stream == nullptr ? 0 : stream->device];
   enqueue(stream, {[launch, body = std::move(body)] { run_grid(launch, body); }, nullptr, 0});
 }
 

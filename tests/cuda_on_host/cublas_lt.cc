@@ -298,6 +298,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   }
   const host::Product product{
       *desc, *a_layout, *b_layout, *d_layout, a, b, d, static_cast<std::int64_t>(algo->data[1])};
+  host::require_current(stream, "cublasLtMatmul");
   host::enqueue(stream, {[product] { product.run(); }, nullptr, 0});
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -26,7 +27,7 @@ namespace mg::cuda_on_host {
 struct Settings {
   std::uint64_t seed = 0;  // order of threads, blocks and streams
   bool delayed = false;    // streams run as late as waits allow, in an order drawn from the seed
-  std::size_t memory_bytes = std::size_t{1} << 31;
+  std::size_t memory_bytes = std::size_t{1} << 31;  // of each device
   int devices = 1;
   int capability = 90;  // 10 * major + minor
   int driver_version = 13000;
@@ -46,11 +47,13 @@ void reseed(std::uint64_t seed, bool delayed);
 void set_memory(std::size_t bytes);
 
 struct Counts {
-  std::size_t allocations = 0;      // live, device and pinned
-  std::size_t bytes = 0;            // live device memory
-  std::size_t peak_bytes = 0;       // most since reset() or take_peak()
-  std::size_t kernels = 0;          // launched since reset()
-  std::size_t bytes_to_device = 0;  // copied since reset()
+  std::size_t allocations = 0;            // live, device and pinned
+  std::size_t bytes = 0;                  // live device memory
+  std::size_t peak_bytes = 0;             // most since reset() or take_peak()
+  std::size_t kernels = 0;                // launched since reset()
+  std::size_t bytes_to_device = 0;        // copied since reset()
+  std::map<int, std::size_t> bytes_of;    // of `bytes`, by device
+  std::map<int, std::size_t> kernels_on;  // of `kernels`, by device
 };
 Counts counts();
 

@@ -61,20 +61,26 @@ void close(Allocations& allocations, const void* memory, const char* what) {
   --machine().counts.allocations;
 }
 
-cudaError_t allocate(void** memory, std::size_t bytes) {
+cudaError_t allocate(void** memory, std::size_t bytes, int device) {
   Machine& m = machine();
-  if (m.counts.bytes + bytes > m.settings.memory_bytes) {
+  if (m.counts.bytes_of[device] + bytes > m.settings.memory_bytes) {
     return cudaErrorMemoryAllocation;
   }
   *memory = add(m.device, bytes);
+  m.device_of[static_cast<const std::byte*>(*memory)] = device;
   m.counts.bytes += bytes;
+  m.counts.bytes_of[device] += bytes;
   m.counts.peak_bytes = std::max(m.counts.peak_bytes, m.counts.bytes);
   return cudaSuccess;
 }
 
 void release(void* memory) {
   const Guarded* found = find(machine().device, memory, 0);
-  machine().counts.bytes -= found == nullptr ? 0 : found->bytes();
+  if (found != nullptr) {
+    machine().counts.bytes -= found->bytes();
+    machine().counts.bytes_of[machine().device_of[found->data()]] -= found->bytes();
+    machine().device_of.erase(found->data());
+  }
   close(machine().device, memory, "cudaFree");
 }
 
@@ -156,7 +162,7 @@ namespace host = mg::cuda_on_host;
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const std::lock_guard lock(machine().mutex);
   *total = machine().settings.memory_bytes;
-  *free = *total - std::min(*total, machine().counts.bytes);
+  *free = *total - std::min(*total, machine().counts.bytes_of[host::current_device()]);
   return cudaSuccess;
 }
 
@@ -185,7 +191,7 @@ cudaError_t cudaFreeHost(void* memory) {
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   const std::lock_guard lock(machine().mutex);
-  return host::allocate(memory, bytes);
+  return host::allocate(memory, bytes, host::current_device());
 }
 cudaError_t cudaFree(void* memory) {
   const std::lock_guard lock(machine().mutex);
@@ -197,14 +203,14 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(machine().mutex);
-  const cudaError_t first = host::allocate(memory, bytes);
+  const cudaError_t first = host::allocate(memory, bytes, stream->device);
   if (first != cudaErrorMemoryAllocation) {
     return first;
   }
   // What the stream has freed by the time it gets here counts as free.
   host::run_until(
       stream, [stream] { return stream->queue.empty(); }, "cudaMallocAsync");
-  return host::allocate(memory, bytes);
+  return host::allocate(memory, bytes, stream->device);
 }
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
   const std::lock_guard lock(machine().mutex);

@@ -15,11 +15,13 @@
 #include "tests/cuda_on_host/machine.h"
 
 struct EmulatedEvent {
+  int device = 0;
   std::uint64_t recorded = 0;   // times recorded, as the host sees it
   std::uint64_t completed = 0;  // the last of them whose stream got there
 };
 
 struct EmulatedStream {
+  int device = 0;
   struct Operation {
     std::function<void()> run;
     EmulatedEvent* awaited = nullptr;  // with `run` empty: waits for this event's ...
@@ -76,6 +78,7 @@ struct Machine {
   Random random{0};
   Counts counts;
   std::map<const std::byte*, std::unique_ptr<Guarded>> device;  // by first byte
+  std::map<const std::byte*, int> device_of;                    // the same: which one
   std::map<const std::byte*, std::unique_ptr<Guarded>> pinned;
   std::deque<std::unique_ptr<Guarded>> closed;  // given back, kept unreadable for a while
   std::set<EmulatedStream*> streams;
@@ -85,6 +88,11 @@ struct Machine {
   std::string barrier_left_out;
 };
 Machine& machine();
+
+/// The device this thread has chosen.
+int current_device();
+/// Fails where a stream belongs to another device than the chosen one.
+void require_current(const EmulatedStream* stream, const char* what);
 
 /// Throws Failure.
 [[noreturn]] void fail(const std::string& what);

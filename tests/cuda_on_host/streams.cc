@@ -51,7 +51,7 @@ std::vector<unsigned> Random::order(std::size_t n, std::uint64_t seed) {
 namespace {
 
 /// For programs that know nothing of the emulation: CUDA_ON_HOST_SEED, CUDA_ON_HOST_DELAYED=1,
-/// CUDA_ON_HOST_DEVICES.
+/// CUDA_ON_HOST_DEVICES, CUDA_ON_HOST_MEMORY (bytes of each).
 void read_environment(Settings& settings) {
   const auto number = [](const char* name, std::uint64_t otherwise) {
     const char* text = std::getenv(name);
@@ -60,9 +60,23 @@ void read_environment(Settings& settings) {
   settings.seed = number("CUDA_ON_HOST_SEED", settings.seed);
   settings.delayed = number("CUDA_ON_HOST_DELAYED", 0) != 0;
   settings.devices = static_cast<int>(number("CUDA_ON_HOST_DEVICES", 1));
+  settings.memory_bytes = number("CUDA_ON_HOST_MEMORY", settings.memory_bytes);
 }
 
+thread_local int chosen_device = 0;
+
 }  // namespace
+
+int current_device() {
+  return chosen_device;
+}
+
+void require_current(const EmulatedStream* stream, const char* what) {
+  if (stream != nullptr && stream->device != chosen_device) {
+    fail(fmt::format("{}: the stream belongs to device {}, the thread has chosen {}", what,
+                     stream->device, chosen_device));
+  }
+}
 
 Machine& machine() {
   static Machine& only = *[] {  // never destroyed: backends may outlive main()'s statics
@@ -197,7 +211,11 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return s.devices == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
-  return device < machine().settings.devices ? cudaSuccess : cudaErrorInvalidValue;
+  if (device < 0 || device >= machine().settings.devices) {
+    return cudaErrorInvalidValue;
+  }
+  host::chosen_device = device;
+  return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "host emulation");
@@ -232,6 +250,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const std::lock_guard lock(machine().mutex);
   *stream = new EmulatedStream;
+  (*stream)->device = host::current_device();
   machine().streams.insert(*stream);
   return cudaSuccess;
 }
@@ -262,6 +281,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new EmulatedEvent;
+  (*event)->device = host::current_device();
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -285,6 +305,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine().mutex);
+  if (event->device != stream->device) {
+    host::fail("cudaEventRecord: the event and the stream belong to different devices");
+  }
   const std::uint64_t generation = ++event->recorded;
   enqueue(stream, {[event, generation] { event->completed = generation; }, nullptr, 0});
   return cudaSuccess;
