@@ -51,7 +51,36 @@ std::int64_t missed_faults(const Report& report) {
   return report.selftest ? count_detections(*report.selftest).missed : 0;
 }
 
+/// What a run of `mergegauge generate` or `bench` says, which judges no merge as a whole.
+std::string title_of_part(const Report& report) {
+  if (report.generation) {
+    switch (report.status) {
+      case RunStatus::kPass:
+        return report.verdicts.empty() ? "The texts stand side by side."
+                                       : "Merged writes what base + adapter writes.";
+      case RunStatus::kFail:
+        return "Merged does not write what base + adapter writes.";
+      default:
+        return "";
+    }
+  }
+  switch (report.status) {
+    case RunStatus::kPass:
+      return report.verdicts.empty() ? "The lanes were measured."
+                                     : "Merged is not slower than base + adapter.";
+    case RunStatus::kFail:
+      return "Merged is slower than base + adapter.";
+    default:
+      return "";
+  }
+}
+
 std::string title_of(const Report& report) {
+  if (report.comparisons.empty() && !report.audit && (report.generation || report.bench)) {
+    if (std::string title = title_of_part(report); !title.empty()) {
+      return title;
+    }
+  }
   const bool compared = !report.comparisons.empty();
   const bool audited = report.audit.has_value();
   switch (report.status) {

@@ -1,7 +1,12 @@
 #include "reports/labels.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+
+#include "reports/format.h"
+#include "reports/text.h"
 
 namespace mg {
 namespace {
@@ -92,6 +97,39 @@ std::string lane_label(std::string_view lane) {
     return "our own re-merge in " + upper_case(std::string(lane.substr(kRemerge.size() + 1)));
   }
   return std::string(lane);
+}
+
+std::string_view stop_words(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEndOfText:
+      return "reached their end";
+    case StopReason::kLength:
+      return "cut at the length";
+    case StopReason::kContext:
+      return "cut by a full context";
+    case StopReason::kNotFinite:
+      return "broken off by a NaN";
+  }
+  return "";
+}
+
+std::string departure_text(const GeneratedPrompt& prompt, const Departure& departure) {
+  const auto token = [](const std::string& text, std::int64_t id) {
+    return text.empty() ? fmt::format("token {}", id) : fmt::format("\"{}\"", printable(text));
+  };
+  std::string text = fmt::format("{}: {} and {} part after {}: {} and {}", printable(prompt.prompt),
+                                 lane_label(departure.reference), lane_label(departure.subject),
+                                 format_plural(departure.position, "token"),
+                                 token(departure.reference_token, departure.reference_id),
+                                 token(departure.subject_token, departure.subject_id));
+  if (departure.reference_gap && departure.subject_gap) {
+    text += fmt::format(", {} and {} logits apart", format_number(*departure.reference_gap),
+                        format_number(*departure.subject_gap));
+  }
+  if (departure.near_tie) {
+    text += *departure.near_tie ? ": a near tie" : ": no near tie";
+  }
+  return text;
 }
 
 std::string arithmetic_label(std::string_view arithmetic) {

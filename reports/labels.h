@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "harness/result/generation.h"
+
 namespace mg {
 
 struct MetricLabel {
@@ -19,6 +21,12 @@ MetricLabel metric_label(std::string_view metric);
 /// "reference = adapter" -> "base + adapter", "merged" -> "merged", "remerge" -> "our own
 /// re-merge".
 std::string lane_label(std::string_view lane);
+
+/// "reached their end", "were cut at the length", ...: how texts stopped.
+std::string_view stop_words(StopReason reason);
+
+/// Where two texts part, in a sentence: tokens, gaps, whether it was a near tie.
+std::string departure_text(const GeneratedPrompt& prompt, const Departure& departure);
 
 /// "fp16" -> "FP16 arithmetic".
 std::string arithmetic_label(std::string_view arithmetic);

@@ -10,14 +10,17 @@
 #include <set>
 #include <utility>
 
+#include "suites/json_schema.h"
+#include "suites/text_match.h"
+
 namespace mg {
 namespace {
 
 using Json = nlohmann::ordered_json;  // templates write tools and arguments in their order
 
-constexpr std::array<std::string_view, 11> kKeys{
-    "id",  "input_ids", "text",  "messages",     "tools",         "chat_template_kwargs",
-    "now", "tags",      "spans", "pixel_values", "image_grid_thw"};
+constexpr std::array<std::string_view, 12> kKeys{
+    "id",  "input_ids", "text",  "messages",     "tools",          "chat_template_kwargs",
+    "now", "tags",      "spans", "pixel_values", "image_grid_thw", "expect"};
 constexpr std::string_view kCompletion = "completion";
 
 /// Shortened text of a value for a message.
@@ -83,6 +86,7 @@ class LineParser {
     read_tags(*object);
     read_spans(*object);
     read_image(*object);
+    read_expect(*object);
     if (problems_.size() != before) {
       return std::nullopt;
     }
@@ -367,6 +371,78 @@ class LineParser {
     }
     prompt_.pixel_values = PixelValuesRef{folder_ / value.at("file").get<std::string>(),
                                           value.at("tensor").get<std::string>()};
+  }
+
+  void read_expect(const Json& object) {
+    const auto found = object.find("expect");
+    if (found == object.end()) {
+      return;
+    }
+    if (!found->is_object() || found->empty()) {
+      wrong_type("expect",
+                 "{\"exact\", \"contains\", \"regex\", \"json_schema\", \"number\"}: any of them",
+                 *found);
+      return;
+    }
+    Expectation expectation;
+    for (const auto& [key, value] : found->items()) {
+      if (!read_expected(key, value, expectation)) {
+        return;
+      }
+    }
+    if (found->contains("tolerance") && !expectation.number) {
+      problem("missing-key", "\"tolerance\" stands without a number",
+              "\"number\" beside \"tolerance\"", "no \"number\"");
+      return;
+    }
+    prompt_.expect = std::move(expectation);
+  }
+
+  /// One part of "expect"; false after adding a problem.
+  bool read_expected(const std::string& key, const Json& value, Expectation& expectation) {
+    const auto wrong = [&](std::string_view expected) {
+      wrong_type("expect." + key, expected, value);
+      return false;
+    };
+    if (key == "exact" || key == "regex") {
+      if (!value.is_string()) {
+        return wrong("a string");
+      }
+      (key == "exact" ? expectation.exact : expectation.regex) = value.get<std::string>();
+      const auto fault = key == "regex" ? regex_fault(*expectation.regex) : std::nullopt;
+      return !fault || wrong("a regular expression (" + *fault + ")");
+    }
+    if (key == "contains") {
+      const Json list = value.is_array() ? value : Json::array({value});
+      for (const Json& part : list) {
+        if (!part.is_string() || part.get_ref<const std::string&>().empty()) {
+          return wrong("a string that is not empty, or a list of such strings");
+        }
+        expectation.contains.push_back(part.get<std::string>());
+      }
+      return !list.empty() || wrong("a string that is not empty, or a list of such strings");
+    }
+    if (key == "json_schema") {
+      if (const auto fault = schema_fault(value)) {
+        return wrong("a schema that is understood (" + *fault + ")");
+      }
+      expectation.json_schema = value.dump();
+      return true;
+    }
+    if (key == "number" || key == "tolerance") {
+      if (!value.is_number() || (key == "tolerance" && !(value.get<double>() >= 0))) {
+        return wrong(key == "number" ? "a number" : "a number, 0 or more");
+      }
+      if (key == "number") {
+        expectation.number = value.get<double>();
+      } else {
+        expectation.tolerance = value.get<double>();
+      }
+      return true;
+    }
+    problem("unknown-key", "\"expect\" has a key that suites do not have",
+            "exact, contains, regex, json_schema, number, tolerance", fmt::format("\"{}\"", key));
+    return false;
   }
 
   std::int64_t line_;

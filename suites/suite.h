@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "suites/text_match.h"
+
 namespace mg {
 
 /// Positions begin <= t < end of a prompt's ids.
@@ -48,7 +50,8 @@ struct SuitePrompt {
   std::optional<std::string> messages;  // JSON text of a chat, to be rendered and tokenized
   std::optional<std::string> tools;     // JSON text, only beside messages
   std::optional<std::string> template_variables;  // JSON text of an object, only beside messages
-  std::optional<std::string> now;  // what the template's strftime_now shows; absent: a fixed day
+  std::optional<std::string> now;     // what the template's strftime_now shows; absent: a fixed day
+  std::optional<Expectation> expect;  // of what `mergegauge generate` writes after the prompt
   std::int64_t sample_tokens = 0;  // the reference lane is to extend input_ids by this many tokens
   std::int64_t line = 0;           // of the suite's file, from 1; 0: not from a file
 

@@ -10,6 +10,7 @@ void add_audit_command(CLI::App& app, CommandContext& context);
 void add_compare_command(CLI::App& app, CommandContext& context);
 void add_devicetest_command(CLI::App& app, CommandContext& context);
 void add_diff_command(CLI::App& app, CommandContext& context);
+void add_generate_command(CLI::App& app, CommandContext& context);
 void add_inspect_command(CLI::App& app, CommandContext& context);
 void add_lint_command(CLI::App& app, CommandContext& context);
 void add_logits_command(CLI::App& app, CommandContext& context);
@@ -36,6 +37,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_audit_command(app, context);
   add_compare_command(app, context);
   add_diff_command(app, context);
+  add_generate_command(app, context);
   add_inspect_command(app, context);
   add_lint_command(app, context);
   add_logits_command(app, context);

@@ -1,5 +1,5 @@
-// Throughput and memory of the lanes, measured in one paired run.  Filled by harness/bench, written
-// by reports/. Not for: judging a claim about them (verdict.h).
+// Throughput and memory of the lanes, measured in one paired run (harness/bench).  Filled by
+// harness/bench, written by reports/. Not for: judging a claim about them (verdict.h).
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,17 @@ namespace mg {
 /// One measured setting of one lane.
 struct BenchRate {
   std::string phase;        // "prefill", "decode"
-  std::string lane;         // "adapter", "merged", "base"
+  std::string lane;         // "adapter", "merged", "base", "adapter-r64" (of another rank),
+                            // "adapters-4" (as many in one batch)
   std::int64_t length = 0;  // prefill: tokens of the prompt; decode: tokens already in the cache
   std::int64_t batch = 1;   // prompts at once
-  std::optional<double> tokens_per_s;  // median over rounds
-  std::optional<Interval> ci95;        // tokens/s
-  std::int64_t rounds = 0;             // after warm-up
+  std::optional<double> tokens_per_s;              // median over rounds
+  std::optional<Interval> ci95;                    // tokens/s
+  std::int64_t rounds = 0;                         // after warm-up
+  double flops = 0;                                // of the linear maps and attention, once
+  double bytes = 0;                                // of weights, keys and values read, once
+  std::optional<double> of_flops = std::nullopt;   // share of BenchResult::peak_flops
+  std::optional<double> of_memory = std::nullopt;  // share of BenchResult::peak_bytes
 };
 
 /// subject / reference of the same setting, paired by round; above 1 the subject is faster.
@@ -31,18 +36,28 @@ struct BenchRatio {
   std::int64_t batch = 1;
   std::optional<double> value;  // median of the rounds' ratios
   std::optional<Interval> ci95;
+  std::optional<Interval> ci90 =
+      std::nullopt;        // what was held against the margin: one-sided 95 % bounds
+  std::string decision{};  // "equivalent", "faster", "slower", "undecided"
 };
 
 struct BenchMemory {
   std::string lane;
   std::uint64_t weight_bytes = 0;
-  std::uint64_t peak_bytes = 0;  // anonymous memory
+  std::uint64_t peak_bytes = 0;                        // anonymous memory
+  std::uint64_t cache_bytes = 0;                       // keys and values of the largest setting
+  std::optional<double> load_s = std::nullopt;         // from folders to a lane that is ready
+  std::optional<double> first_token_s = std::nullopt;  // of one prompt, of the length below
+  std::int64_t first_token_length = 0;
 };
 
 struct BenchResult {
   std::vector<BenchRate> rates;
   std::vector<BenchRatio> ratios;
   std::vector<BenchMemory> memory;
+  std::optional<double> peak_flops = std::nullopt;  // per second, measured in the same run
+  std::optional<double> peak_bytes = std::nullopt;
+  double margin = 0;  // ratios within 1 / (1 + margin) .. 1 + margin are equivalent
 };
 
 }  // namespace mg

@@ -12,6 +12,7 @@
 #include "harness/result/bench.h"
 #include "harness/result/comparison.h"
 #include "harness/result/finding.h"
+#include "harness/result/generation.h"
 #include "harness/result/selftest.h"
 #include "harness/result/status.h"
 #include "harness/result/verdict.h"
@@ -134,6 +135,7 @@ struct Report {
   std::vector<Verdict> verdicts;
   std::optional<BenchResult> bench;
   std::optional<SelftestResult> selftest;
+  std::optional<GenerationResult> generation;
   std::optional<Timing> timing;
   std::optional<Memory> memory;
 };

@@ -3,6 +3,7 @@
 #include "harness/result/audit.h"
 #include "harness/result/comparison.h"
 #include "harness/result/finding.h"
+#include "harness/result/generation.h"
 #include "harness/result/metric.h"
 #include "harness/result/names.h"
 #include "harness/result/selftest.h"
@@ -39,6 +40,13 @@ constexpr NameTable<DetectionOutcome, 3> kDetectionOutcomes{{
     {DetectionOutcome::kCaught, "caught"},
     {DetectionOutcome::kMissed, "missed"},
     {DetectionOutcome::kNotPlanted, "not_planted"},
+}};
+
+constexpr NameTable<StopReason, 4> kStopReasons{{
+    {StopReason::kEndOfText, "end"},
+    {StopReason::kLength, "length"},
+    {StopReason::kContext, "context"},
+    {StopReason::kNotFinite, "not_finite"},
 }};
 
 constexpr NameTable<IntervalMethod, 6> kIntervalMethods{{
@@ -90,6 +98,14 @@ std::string_view detection_outcome_name(DetectionOutcome outcome) {
 
 std::optional<DetectionOutcome> detection_outcome_from_name(std::string_view name) {
   return value_in(kDetectionOutcomes, name);
+}
+
+std::string_view stop_reason_name(StopReason reason) {
+  return name_in(kStopReasons, reason);
+}
+
+std::optional<StopReason> stop_reason_from_name(std::string_view name) {
+  return value_in(kStopReasons, name);
 }
 
 DetectionCounts count_detections(const SelftestResult& selftest) {

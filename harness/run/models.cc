@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "harness/io/json_file.h"
 #include "kernels/core/dequantise.h"
 #include "kernels/core/error.h"
 #include "kernels/core/shape.h"
@@ -75,6 +76,16 @@ std::vector<Finding> block_order_findings(const OpenModel& model, const std::str
   f.actual = to_string(first.shape());
   f.fix = Fix{false, "for an adapter that was trained on a GPU: --block-order flat"};
   return {std::move(f)};
+}
+
+std::vector<std::int32_t> stop_ids_of(const OpenModel& model) {
+  std::vector<std::int32_t> ids = ids_at(model.checkpoint.config(), "eos_token_id");
+  const std::filesystem::path file = model.checkpoint.folder() / "generation_config.json";
+  if (std::filesystem::exists(file)) {
+    const std::vector<std::int32_t> more = ids_at(read_json(file), "eos_token_id");
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  return ids;
 }
 
 void require_plain_weights(const OpenModel& model) {

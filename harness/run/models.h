@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "harness/io/adapter.h"
 #include "harness/io/checkpoint.h"
@@ -40,6 +41,10 @@ struct OpenAdapter {
 
 /// What prompts a model takes: vocabulary, context, and the special ids that its config names.
 ModelLimits limits_of(const OpenModel& model);
+
+/// Tokens that end a text: eos_token_id of config.json and of generation_config.json, one or a
+/// list. Throws Error "json.*" where the second is there and cannot be read.
+std::vector<std::int32_t> stop_ids_of(const OpenModel& model);
 
 /// A warning where rows of 4-bit weights end inside a block, which the library's own backends read
 /// differently (FourBitMatrix::blocks_by_row); `role` says which checkpoint it is.

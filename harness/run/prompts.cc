@@ -48,11 +48,10 @@ SuiteInfo info_of(const Suite& suite) {
 
 }  // namespace
 
-Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
-                     std::int64_t token_budget, const PromptFolders& folders) {
+LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimits& limits,
+                         std::int64_t token_budget, const PromptFolders& folders) {
   const auto sources = std::make_shared<PromptSources>(folders);
-  std::vector<Suite> loaded;
-  Prompts prompts;
+  LoadedSuites loaded;
   for (const std::string& name : suites.empty() ? std::vector<std::string>{"smoke"} : suites) {
     Suite suite = load_suite(name, limits);
     sources->tokenize(suite);
@@ -61,19 +60,32 @@ Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& 
       const auto count = static_cast<std::int64_t>(std::max<std::size_t>(suites.size(), 1));
       suite = limit_tokens(suite, std::max<std::int64_t>(token_budget / count, 1));
     }
-    prompts.suites.push_back(info_of(suite));
-    loaded.push_back(std::move(suite));
+    loaded.infos.push_back(info_of(suite));
+    loaded.suites.push_back(std::move(suite));
   }
+  loaded.findings = sources->findings();
+  loaded.sources = sources;
+  return loaded;
+}
+
+Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits) {
+  Prompts prompts;
+  prompts.suites = loaded.infos;
   std::map<std::string, std::vector<RowRange>> slices;
-  for (const SuitePrompt& prompt : all_prompts(loaded)) {
+  for (const SuitePrompt& prompt : all_prompts(loaded.suites)) {
     add_prompt(prompt, limits, prompts, slices);
   }
   for (auto& [name, ranges] : slices) {
     prompts.slices.push_back({name, std::move(ranges)});
   }
-  prompts.findings = sources->findings();
-  prompts.sources = sources;
+  prompts.findings = loaded.findings;
+  prompts.sources = loaded.sources;
   return prompts;
+}
+
+Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
+                     std::int64_t token_budget, const PromptFolders& folders) {
+  return make_prompts(load_suites(suites, limits, token_budget, folders), limits);
 }
 
 Prompts first_tokens(const Prompts& all, std::int64_t tokens) {

@@ -24,10 +24,24 @@ struct Prompts {
   std::shared_ptr<const PromptSources> sources;
 };
 
+/// The suites of a run, every prompt with its ids.
+struct LoadedSuites {
+  std::vector<Suite> suites;
+  std::vector<SuiteInfo> infos;   // for the report
+  std::vector<Finding> findings;  // where the folders' tokenizers or templates disagree
+  std::shared_ptr<const PromptSources> sources;
+};
+
 /// Loads every suite (the built-in smoke suite where none is named), turns texts and chats into ids
 /// with the folders' tokenizers (PromptSources), checks the ids against the limits and cuts the
 /// suite to `token_budget` tokens (0: no limit).  Throws Error "suite.*", "tokenizer.*",
 /// "chat_template.*".
+LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimits& limits,
+                         std::int64_t token_budget, const PromptFolders& folders = {});
+
+Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits);
+
+/// Both.
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
                      std::int64_t token_budget, const PromptFolders& folders = {});
 

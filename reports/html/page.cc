@@ -33,6 +33,7 @@ std::vector<Section> sections_of(const ReportView& view) {
   add("weights", "Weights", weights_section(report));
   add("examples", "Examples", examples_section(report));
   add("configs", "Config differences", files_section(report));
+  add("texts", "Texts", generation_section(report));
   add("throughput", "Throughput", bench_section(report));
   add("provenance", "Provenance", provenance_section(view));
   return sections;

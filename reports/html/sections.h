@@ -16,6 +16,7 @@ Markup layers_section(const Report& report);
 Markup weights_section(const Report& report);
 Markup examples_section(const Report& report);
 Markup files_section(const Report& report);  // what differs in the configs
+Markup generation_section(const Report& report);
 Markup bench_section(const Report& report);
 Markup provenance_section(const ReportView& view);
 

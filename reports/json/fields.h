@@ -400,6 +400,10 @@ void fields(Archive& ar, Record& rate) {
   ar.required("tokens_per_s", rate.tokens_per_s);
   ar.optional("ci95", rate.ci95);
   ar.optional("rounds", rate.rounds);
+  ar.optional("flops", rate.flops);
+  ar.optional("bytes", rate.bytes);
+  ar.optional("of_flops", rate.of_flops);
+  ar.optional("of_memory", rate.of_memory);
 }
 
 template <typename Archive, Is<BenchRatio> Record>
@@ -411,6 +415,8 @@ void fields(Archive& ar, Record& ratio) {
   ar.required("batch", ratio.batch);
   ar.required("value", ratio.value);
   ar.optional("ci95", ratio.ci95);
+  ar.optional("ci90", ratio.ci90);
+  ar.optional("decision", ratio.decision);
 }
 
 template <typename Archive, Is<BenchMemory> Record>
@@ -418,6 +424,10 @@ void fields(Archive& ar, Record& memory) {
   ar.required("lane", memory.lane);
   ar.required("weight_bytes", memory.weight_bytes);
   ar.required("peak_bytes", memory.peak_bytes);
+  ar.optional("cache_bytes", memory.cache_bytes);
+  ar.optional("load_s", memory.load_s);
+  ar.optional("first_token_s", memory.first_token_s);
+  ar.optional("first_token_length", memory.first_token_length);
 }
 
 template <typename Archive, Is<BenchResult> Record>
@@ -425,6 +435,9 @@ void fields(Archive& ar, Record& bench) {
   ar.required("rates", bench.rates);
   ar.required("ratios", bench.ratios);
   ar.required("memory", bench.memory);
+  ar.optional("peak_flops", bench.peak_flops);
+  ar.optional("peak_bytes", bench.peak_bytes);
+  ar.optional("margin", bench.margin);
 }
 
 // selftest.h
@@ -448,6 +461,86 @@ void fields(Archive& ar, Record& selftest) {
   ar.required("detections", selftest.detections);
 }
 
+// generation.h
+// ----------------------------------------------------------------------------------------------------
+
+template <typename Archive, Is<GeneratedText> Record>
+void fields(Archive& ar, Record& text) {
+  ar.required("lane", text.lane);
+  ar.required("ids", text.ids);
+  ar.optional("text", text.text);
+  ar.required("stop", text.stop);
+  ar.optional("repetition", text.repetition);
+  ar.optional("passed", text.passed);
+  ar.optional("not_met", text.not_met);
+}
+
+template <typename Archive, Is<Departure> Record>
+void fields(Archive& ar, Record& departure) {
+  ar.required("reference", departure.reference);
+  ar.required("subject", departure.subject);
+  ar.required("position", departure.position);
+  ar.required("reference_id", departure.reference_id);
+  ar.required("subject_id", departure.subject_id);
+  ar.optional("reference_token", departure.reference_token);
+  ar.optional("subject_token", departure.subject_token);
+  ar.optional("reference_gap", departure.reference_gap);
+  ar.optional("subject_gap", departure.subject_gap);
+  ar.optional("near_tie", departure.near_tie);
+}
+
+template <typename Archive, Is<GeneratedPrompt> Record>
+void fields(Archive& ar, Record& prompt) {
+  ar.required("prompt", prompt.prompt);
+  ar.required("tokens", prompt.tokens);
+  ar.required("texts", prompt.texts);
+  ar.required("departures", prompt.departures);
+}
+
+template <typename Archive, Is<GenerationPair> Record>
+void fields(Archive& ar, Record& pair) {
+  ar.required("reference", pair.reference);
+  ar.required("subject", pair.subject);
+  ar.required("prompts", pair.prompts);
+  ar.required("identical", pair.identical);
+  ar.required("near_ties", pair.near_ties);
+  ar.required("real", pair.real);
+  ar.required("unjudged", pair.unjudged);
+  ar.optional("edit_share", pair.edit_share);
+  ar.optional("scenarios_lost", pair.scenarios_lost);
+  ar.optional("scenarios_gained", pair.scenarios_gained);
+}
+
+template <typename Archive, Is<StopCount> Record>
+void fields(Archive& ar, Record& stop) {
+  ar.required("reason", stop.reason);
+  ar.required("prompts", stop.prompts);
+}
+
+template <typename Archive, Is<GenerationLane> Record>
+void fields(Archive& ar, Record& lane) {
+  ar.required("lane", lane.lane);
+  ar.required("tokens", lane.tokens);
+  ar.required("stops", lane.stops);
+  ar.optional("repetition", lane.repetition);
+  ar.optional("scenarios", lane.scenarios);
+  ar.optional("passed", lane.passed);
+}
+
+template <typename Archive, Is<GenerationResult> Record>
+void fields(Archive& ar, Record& generation) {
+  ar.required("max_tokens", generation.max_tokens);
+  ar.required("temperature", generation.temperature);
+  ar.optional("top_p", generation.top_p);
+  ar.optional("top_k", generation.top_k);
+  ar.optional("seed", generation.seed);
+  ar.optional("margin", generation.margin);
+  ar.optional("margin_basis", generation.margin_basis);
+  ar.required("lanes", generation.lanes);
+  ar.required("pairs", generation.pairs);
+  ar.required("prompts", generation.prompts);
+}
+
 // report.h: the whole
 // ----------------------------------------------------------------------------------------
 
@@ -466,7 +559,7 @@ void fields(Archive& ar, Record& report) {
   ar.required("verdicts", report.verdicts);
   ar.optional("bench", report.bench);
   ar.optional("selftest", report.selftest);
-  ar.reserved("generation");  // `mergegauge generate` will fill it
+  ar.optional("generation", report.generation);
   ar.optional("timing", report.timing);
   ar.optional("memory", report.memory);
 }

@@ -21,6 +21,9 @@ inline std::string_view enum_name(TensorClass value) {
 inline std::string_view enum_name(DetectionOutcome value) {
   return detection_outcome_name(value);
 }
+inline std::string_view enum_name(StopReason value) {
+  return stop_reason_name(value);
+}
 inline std::string_view enum_name(IntervalMethod value) {
   return interval_method_name(value);
 }
@@ -43,6 +46,10 @@ inline std::optional<TensorClass> enum_from<TensorClass>(std::string_view name) 
 template <>
 inline std::optional<DetectionOutcome> enum_from<DetectionOutcome>(std::string_view name) {
   return detection_outcome_from_name(name);
+}
+template <>
+inline std::optional<StopReason> enum_from<StopReason>(std::string_view name) {
+  return stop_reason_from_name(name);
 }
 template <>
 inline std::optional<IntervalMethod> enum_from<IntervalMethod>(std::string_view name) {

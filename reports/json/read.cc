@@ -162,8 +162,6 @@ class Reader {
     }
   }
 
-  void reserved(const char* /*key*/) {}
-
  private:
   const Json& object_;
   const Location& at_;

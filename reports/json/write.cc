@@ -61,7 +61,6 @@ class Writer {
   void unbounded(const char* key, double value) {
     object_[key] = value < std::numeric_limits<double>::max() ? encode(value) : Json(nullptr);
   }
-  void reserved(const char* key) { object_[key] = nullptr; }
   /// A value that is JSON already; text that is not stands as a string.
   void json_text(const char* key, const std::optional<std::string>& text) {
     if (!text) {

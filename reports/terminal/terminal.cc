@@ -9,6 +9,7 @@
 
 #include "reports/format.h"
 #include "reports/headline.h"
+#include "reports/labels.h"
 #include "reports/text.h"
 
 namespace mg {
@@ -298,6 +299,52 @@ void print_detections(const SelftestResult& selftest, Screen& screen) {
   }
 }
 
+void print_generation(const GenerationResult& generation, Screen& screen) {
+  screen.line();
+  screen.line(screen.ink(Ink::kStrong, "Texts"));
+  for (const GenerationLane& lane : generation.lanes) {
+    std::string text = format_plural(lane.tokens, "token");
+    if (lane.scenarios > 0) {
+      text += fmt::format(", {} of {} scenarios passed", format_count(lane.passed),
+                          format_count(lane.scenarios));
+    }
+    for (const StopCount& stop : lane.stops) {
+      text += fmt::format(", {} {}", format_count(stop.prompts), stop_words(stop.reason));
+    }
+    if (lane.repetition) {
+      text += fmt::format(", {} repeated", format_percent(*lane.repetition));
+    }
+    screen.paragraph("  " + pad_right(lane.lane, 9), 11, text);
+  }
+  for (const GenerationPair& pair : generation.pairs) {
+    std::string text = fmt::format("{} of {} identical", format_count(pair.identical),
+                                   format_plural(pair.prompts, "text"));
+    const auto add = [&text](std::int64_t count, std::string_view what) {
+      if (count > 0) {
+        text += fmt::format(", {} {}", format_count(count), what);
+      }
+    };
+    add(pair.near_ties, "part at a near tie");
+    add(pair.real, "part where no lane hesitated");
+    add(pair.unjudged, "part, with no margin to judge it by");
+    add(pair.scenarios_lost, "scenarios lost");
+    add(pair.scenarios_gained, "scenarios gained");
+    if (pair.edit_share) {
+      text += fmt::format(", {} of tokens edited", format_percent(*pair.edit_share));
+    }
+    screen.paragraph("  " + pair.reference + " -> " + pair.subject + "  ",
+                     pair.reference.size() + pair.subject.size() + 8, text);
+  }
+  std::size_t shown = 0;
+  for (const GeneratedPrompt& prompt : generation.prompts) {
+    for (const Departure& departure : prompt.departures) {
+      if (departure.subject == "merged" && shown++ < kMostFindingLines) {
+        screen.paragraph("    ", 4, departure_text(prompt, departure), Ink::kFaint);
+      }
+    }
+  }
+}
+
 void print_finding(const Finding& finding, Screen& screen) {
   constexpr std::size_t kSeverityWidth = 9;
   constexpr std::size_t kIndent = 2 + kSeverityWidth + 2;
@@ -382,6 +429,9 @@ std::string render_terminal(const Report& report, const TerminalStyle& style,
   const Headline head = headline(report);
   print_headline(report, head, screen);
   print_numbers(head, screen);
+  if (report.generation) {
+    print_generation(*report.generation, screen);
+  }
   if (report.selftest) {
     print_detections(*report.selftest, screen);  // the gates are of the undamaged merge
   } else {

@@ -48,7 +48,6 @@ struct Counter {
     ++count;
   }
   void unbounded(const char*, double&) { ++count; }
-  void reserved(const char*) {}
 };
 
 template <typename T>
@@ -61,7 +60,8 @@ using Records =
                    RecipeException, MergeRecipe, AuditSummary, AuditResult, Ratios, Flips,
                    NonFiniteLane, HistogramBin, Slice, PositionBucket, ConfidenceBucket,
                    PromptDetail, LayerPlace, Evidence, Comparison, BenchRate, BenchRatio,
-                   BenchMemory, BenchResult, Detection, SelftestResult>;
+                   BenchMemory, BenchResult, Detection, SelftestResult, GeneratedText, Departure,
+                   GeneratedPrompt, GenerationPair, StopCount, GenerationLane, GenerationResult>;
 TYPED_TEST_SUITE(Fields, Records);
 
 TYPED_TEST(Fields, EveryMemberHasAKey) {
