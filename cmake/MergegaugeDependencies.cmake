@@ -23,8 +23,9 @@ endif()
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)  # PkgConfig::UTF8PROC
 
+find_package(benchmark REQUIRED)  # benchmark::benchmark
+
 if(MERGEGAUGE_TESTS)
-  find_package(benchmark REQUIRED)  # benchmark::benchmark
   find_package(GTest REQUIRED)
   include(GoogleTest)
 endif()

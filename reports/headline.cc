@@ -47,6 +47,18 @@ bool only_serving_failed(const Report& report) {
          });
 }
 
+// Nothing but the speed.
+bool only_speed_failed(const Report& report) {
+  const bool other_gate =
+      std::any_of(report.verdicts.begin(), report.verdicts.end(), [](const Verdict& verdict) {
+        return is_blocking(verdict, GateStatus::kFail) && !verdict.gate.starts_with("bench.");
+      });
+  const bool error =
+      std::any_of(report.findings.begin(), report.findings.end(),
+                  [](const Finding& finding) { return finding.severity == Severity::kError; });
+  return !other_gate && !error;
+}
+
 std::int64_t missed_faults(const Report& report) {
   return report.selftest ? count_detections(*report.selftest).missed : 0;
 }
@@ -94,6 +106,9 @@ std::string title_of(const Report& report) {
     case RunStatus::kFail:
       if (missed_faults(report) > 0) {
         return "The checks did not catch every planted fault.";
+      }
+      if (report.bench && only_speed_failed(report)) {
+        return "The merge is right, but it is slower than base + adapter.";
       }
       if (compared && only_serving_failed(report)) {
         return "The merge is right, but the model overflows in the arithmetic that serves it.";
@@ -245,8 +260,7 @@ std::string pass_reason(const Report& report) {
   const GateCounts gates = count_gates(report);
   const SeverityCounts findings = count_findings(report);
   std::string text;
-  if (gates.all() > 0) {
-    const std::int64_t blocking = gates.all() - gates.advisory;
+  if (const std::int64_t blocking = gates.all() - gates.advisory; blocking > 0) {
     text = fmt::format("All {} passed", format_plural(blocking, "blocking gate"));
     const std::string size = size_text(report);
     text += size.empty() ? "." : fmt::format(" on {}.", size);
@@ -585,6 +599,9 @@ std::string limit_text(const Verdict& verdict) {
   const std::string_view unit = verdict.unit == "share" ? "share" : "";
   if (verdict.limit && verdict.lower_limit) {
     return "within " + format_interval(Interval{*verdict.lower_limit, *verdict.limit}, unit);
+  }
+  if (verdict.lower_limit) {
+    return "at least " + format_value(*verdict.lower_limit, unit);
   }
   return verdict.limit ? "limit " + format_value(*verdict.limit, unit) : "";
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "harness/cli/bench.h"
 #include "harness/cli/command.h"
 #include "harness/cli/version.h"
 #include "harness/run/check.h"
@@ -39,6 +40,7 @@ struct Flags {
   TokenRows token_rows;
   int threads = 0;
   bool no_digests = false;
+  bool bench = false;
 };
 
 const std::map<std::string, DType>& storage_dtypes() {
@@ -180,6 +182,23 @@ void append_to_history(const Flags& flags, const Report& report) {
   }
 }
 
+/// The short form of `mergegauge bench`, into the check's own report.
+void add_throughput(const Flags& flags, ThreadPool& pool, const CheckProgress& progress,
+                    Report& report) {
+  BenchSetup setup;
+  setup.base = flags.options.base;
+  setup.adapter = flags.options.adapter;
+  setup.merged = flags.options.merged;
+  setup.engine = flags.options.compare.engine;
+  setup.options.settings = bench_settings({128}, {1, 8}, {128});
+  try {
+    measure_throughput(setup, pool, report, [&](double done) { progress("bench", done); });
+  } catch (const Error& error) {  // merged may be what cannot run, and the rest has been judged
+    report.not_checked.push_back("throughput: " + error.parts().what);
+    decide_again(report);
+  }
+}
+
 void run(Flags& flags, CommandContext& context) {
   require_folders(flags);
   require_earlier_runs(flags);
@@ -210,6 +229,9 @@ void run(Flags& flags, CommandContext& context) {
   };
   Report report = flags.selftest ? run_selftest(flags.options, pool, progress)
                                  : run_check(flags.options, pool, progress);
+  if (flags.bench && !report.error) {
+    add_throughput(flags, pool, progress, report);
+  }
   bar.reset();
   if (!flags.baseline.empty()) {
     hold_against_baseline(flags.baseline, report);
@@ -235,6 +257,8 @@ void add_check_command(CLI::App& app, CommandContext& context) {
   add_run_flags(*command, *flags);
   flags->out = "mergegauge-report";
   command->add_option("--out", flags->out, "folder for the reports")->capture_default_str();
+  command->add_flag("--bench", flags->bench,
+                    "also measure throughput: merged may not be slower than base + adapter");
   command->add_flag("--demo", flags->demo, "run on the demo model inside the program");
   std::string kinds;
   for (const DamageName& damage : damages()) {

@@ -7,6 +7,7 @@ namespace mg {
 // One line a command; each lives in its own file.  The order is that of the help.
 void add_check_command(CLI::App& app, CommandContext& context);
 void add_audit_command(CLI::App& app, CommandContext& context);
+void add_bench_command(CLI::App& app, CommandContext& context);
 void add_compare_command(CLI::App& app, CommandContext& context);
 void add_devicetest_command(CLI::App& app, CommandContext& context);
 void add_diff_command(CLI::App& app, CommandContext& context);
@@ -38,6 +39,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_compare_command(app, context);
   add_diff_command(app, context);
   add_generate_command(app, context);
+  add_bench_command(app, context);
   add_inspect_command(app, context);
   add_lint_command(app, context);
   add_logits_command(app, context);

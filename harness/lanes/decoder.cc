@@ -74,6 +74,19 @@ std::uint64_t Decoder::cache_bytes() const {
   return bytes;
 }
 
+void Decoder::assume(std::size_t prompt, std::int64_t tokens) {
+  if (!cleared_) {
+    for (KvStore& store : stores_) {
+      store.clear();
+    }
+    cleared_ = true;
+  }
+  for (CacheSlots& slots : slots_) {
+    slots.assume(prompt, tokens);
+  }
+  lengths_[prompt] = tokens;
+}
+
 Mat Decoder::hidden(std::size_t lane) const {
   return whole(*hidden_[lane], rows_, config_.hidden_size).row_range(0, tokens_);
 }

@@ -60,6 +60,9 @@ class Decoder {
 
   /// Tokens that a prompt has so far.
   std::int64_t length(std::size_t prompt) const { return lengths_[prompt]; }
+  /// Goes on as if a prompt had `tokens` tokens, fewer than it has or more; keys and values that
+  /// were never computed are zeros.  For measuring time alone.
+  void assume(std::size_t prompt, std::int64_t tokens);
   /// Of keys and values, all lanes.
   std::uint64_t cache_bytes() const;
 
@@ -87,6 +90,7 @@ class Decoder {
   std::vector<std::unique_ptr<Buffer>> hidden_;  // of each lane, [rows, H]
   std::unique_ptr<Workspace> work_;
   std::vector<Announced> resident_;
+  bool cleared_ = false;  // the caches, for assume()
 };
 
 }  // namespace mg

@@ -47,6 +47,17 @@ CacheStep CacheSlots::advance(std::span<const NewRows> rows) {
   return step;
 }
 
+void CacheSlots::assume(std::size_t prompt, std::int64_t tokens) {
+  Slot& slot = slots_[prompt];
+  MG_CHECK(tokens <= slot.limit, "the prompt's cache has room");
+  slot.tokens = tokens;
+  slot.held = tokens;
+  if (window_ > 0 && tokens > slot.capacity) {
+    const std::int64_t seen = window_ - 1;
+    slot.held = seen + (tokens - seen) % kKeyTile;
+  }
+}
+
 KvStore::KvStore(Backend& backend, const ModelConfig& config, std::span<const CacheSlots> slots,
                  std::span<const std::size_t> kind_of_layer)
     : backend_(backend), width_(config.num_key_value_heads * config.head_dim) {
@@ -71,6 +82,13 @@ KvCache KvStore::cache(std::int64_t l, const CacheStep& step) const {
   return {.k = whole(*layer.k, layer.rows, width_),
           .v = whole(*layer.v, layer.rows, width_),
           .segments = step.segments};
+}
+
+void KvStore::clear() {
+  for (const Layer& layer : layers_) {
+    backend_.fill_zero(whole(*layer.k, layer.rows, width_));
+    backend_.fill_zero(whole(*layer.v, layer.rows, width_));
+  }
 }
 
 std::uint64_t KvStore::bytes() const {

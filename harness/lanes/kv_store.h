@@ -45,6 +45,8 @@ class CacheSlots {
   std::int64_t rows() const { return rows_; }
   /// Makes room for the rows and counts them in.
   CacheStep advance(std::span<const NewRows> rows);
+  /// Counts a prompt as having `tokens` tokens, whatever lies in its rows.
+  void assume(std::size_t prompt, std::int64_t tokens);
 
  private:
   struct Slot {
@@ -70,6 +72,8 @@ class KvStore {
   void move(std::int64_t l, const CacheStep& step);
   KvCache cache(std::int64_t l, const CacheStep& step) const;
   std::uint64_t bytes() const;
+  /// Zeros everywhere.
+  void clear();
 
  private:
   struct Layer {

@@ -25,14 +25,17 @@ Markup rates_figures(const BenchResult& bench) {
                                                          {"lane"},
                                                          {"tokens/s", Align::kNumber},
                                                          {"95 % interval", Align::kNumber},
-                                                         {"rounds", Align::kNumber}});
+                                                         {"rounds", Align::kNumber},
+                                                         {"of peak flops", Align::kNumber},
+                                                         {"of memory's peak", Align::kNumber}});
     for (const BenchRate& rate : bench.rates) {
       if (rate.phase != phase) {
         continue;
       }
       table.row({markup("{}", setting(rate.phase, rate.length, rate.batch)),
                  markup("{}", lane_label(rate.lane)), value_cell(rate.tokens_per_s),
-                 markup("{}", format_interval(rate.ci95, "")), count_cell(rate.rounds)});
+                 markup("{}", format_interval(rate.ci95, "")), count_cell(rate.rounds),
+                 value_cell(rate.of_flops, "share"), value_cell(rate.of_memory, "share")});
       if (rate.tokens_per_s) {
         all.push_back({fmt::format("{} x {}, {}", rate.length, rate.batch, rate.lane),
                        *rate.tokens_per_s, rate.ci95, format_number(*rate.tokens_per_s),
@@ -55,11 +58,22 @@ Markup memory_figure(const BenchResult& bench) {
     return {};
   }
   std::vector<Bar> all;
-  Table table("Memory", {{"lane"}, {"weights", Align::kNumber}, {"peak", Align::kNumber}});
+  Table table("Memory", {{"lane"},
+                         {"weights", Align::kNumber},
+                         {"peak", Align::kNumber},
+                         {"keys and values", Align::kNumber},
+                         {"loaded in", Align::kNumber},
+                         {"first token after", Align::kNumber}});
   for (const BenchMemory& memory : bench.memory) {
     table.row({markup("{}", lane_label(memory.lane)),
                markup("{}", format_bytes(memory.weight_bytes)),
-               markup("{}", format_bytes(memory.peak_bytes))});
+               markup("{}", format_bytes(memory.peak_bytes)),
+               markup("{}", format_bytes(memory.cache_bytes)),
+               markup("{}", memory.load_s ? format_seconds(*memory.load_s) : "-"),
+               markup("{}", memory.first_token_s
+                                ? format_seconds(*memory.first_token_s) + " (" +
+                                      format_plural(memory.first_token_length, "token") + ")"
+                                : "-")});
     all.push_back({memory.lane, static_cast<double>(memory.peak_bytes), std::nullopt,
                    format_bytes(memory.peak_bytes), series_of(memory.lane)});
   }
@@ -78,11 +92,13 @@ Markup bench_section(const Report& report) {
                                                          {"subject"},
                                                          {"reference"},
                                                          {"times as fast", Align::kNumber},
-                                                         {"95 % interval", Align::kNumber}});
+                                                         {"95 % interval", Align::kNumber},
+                                                         {"the interval says"}});
   for (const BenchRatio& ratio : bench.ratios) {
     ratios.row({markup("{}", setting(ratio.phase, ratio.length, ratio.batch)),
                 markup("{}", lane_label(ratio.subject)), markup("{}", lane_label(ratio.reference)),
-                value_cell(ratio.value), markup("{}", format_interval(ratio.ci95, ""))});
+                value_cell(ratio.value), markup("{}", format_interval(ratio.ci95, "")),
+                markup("{}", ratio.decision.empty() ? "-" : ratio.decision)});
   }
   Markup out;
   if (!ratios.empty()) {

@@ -345,6 +345,57 @@ void print_generation(const GenerationResult& generation, Screen& screen) {
   }
 }
 
+/// A setting a line: the lanes' tokens/s, and the ratios.
+void print_bench(const BenchResult& bench, Screen& screen) {
+  screen.line();
+  screen.line(screen.ink(Ink::kStrong, "Throughput"));
+  const BenchRate* before = nullptr;
+  for (const BenchRate& rate : bench.rates) {
+    const bool same = before != nullptr && before->phase == rate.phase &&
+                      before->length == rate.length && before->batch == rate.batch;
+    before = &rate;
+    if (same) {
+      continue;
+    }
+    std::string text;
+    for (const BenchRate& lane : bench.rates) {
+      if (lane.phase == rate.phase && lane.length == rate.length && lane.batch == rate.batch) {
+        text += fmt::format("{}{} {} tokens/s", text.empty() ? "" : ", ", printable(lane.lane),
+                            lane.tokens_per_s ? format_number(*lane.tokens_per_s) : "-");
+        const auto& share = lane.phase == "decode" ? lane.of_memory : lane.of_flops;
+        if (share) {
+          text += fmt::format(" ({} of the peak)", format_percent(*share));
+        }
+      }
+    }
+    for (const BenchRatio& ratio : bench.ratios) {
+      if (ratio.phase == rate.phase && ratio.length == rate.length && ratio.batch == rate.batch) {
+        text +=
+            fmt::format("; {} / {} {} {} {}", printable(ratio.subject), printable(ratio.reference),
+                        ratio.value ? format_number(*ratio.value) : "-",
+                        format_interval(ratio.ci95, ""), ratio.decision);
+      }
+    }
+    const std::string first =
+        fmt::format("  {:<8} {:>5} x {:<3} ", printable(rate.phase), rate.length, rate.batch);
+    screen.paragraph(first, display_width(first), text);
+  }
+  for (const BenchMemory& memory : bench.memory) {
+    std::string text =
+        fmt::format("weights {}, working memory {}, caches {}", format_bytes(memory.weight_bytes),
+                    format_bytes(memory.peak_bytes), format_bytes(memory.cache_bytes));
+    if (memory.load_s) {
+      text += fmt::format(", loaded in {}", format_seconds(*memory.load_s));
+    }
+    if (memory.first_token_s) {
+      text += fmt::format(", first token of {} after {}", memory.first_token_length,
+                          format_seconds(*memory.first_token_s));
+    }
+    const std::string first = "  " + pad_right(printable(memory.lane), 12) + "  ";
+    screen.paragraph(first, display_width(first), text);
+  }
+}
+
 void print_finding(const Finding& finding, Screen& screen) {
   constexpr std::size_t kSeverityWidth = 9;
   constexpr std::size_t kIndent = 2 + kSeverityWidth + 2;
@@ -429,6 +480,9 @@ std::string render_terminal(const Report& report, const TerminalStyle& style,
   const Headline head = headline(report);
   print_headline(report, head, screen);
   print_numbers(head, screen);
+  if (report.bench && report.comparisons.empty()) {  // beside a comparison its gates say enough
+    print_bench(*report.bench, screen);
+  }
   if (report.generation) {
     print_generation(*report.generation, screen);
   }

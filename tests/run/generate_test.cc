@@ -58,7 +58,7 @@ TEST(TextFiguresTest, EditDistanceAndRepetition) {
   EXPECT_EQ(edit_distance(a, std::vector<std::int32_t>{2, 1, 3, 4, 5}), 3);
   EXPECT_EQ(repetition_of(a), 0.0);
   EXPECT_EQ(repetition_of(std::vector<std::int32_t>{7, 7, 7, 7, 7, 7, 7}), 0.75);
-  EXPECT_EQ(repetition_of(std::vector<std::int32_t>{1, 2, 3, 4, 1, 2, 3, 4}), 0.2);
+  EXPECT_DOUBLE_EQ(repetition_of(std::vector<std::int32_t>{1, 2, 3, 4, 1, 2, 3, 4}), 0.2);
 }
 
 class GenerateTest : public ::testing::Test {
