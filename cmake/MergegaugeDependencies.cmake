@@ -8,6 +8,8 @@ find_package(Boost 1.74 REQUIRED)          # Boost::headers (Boost.Math)
 find_package(CLI11 REQUIRED)               # CLI11::CLI11
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
 find_package(SQLite3 REQUIRED)             # SQLite::SQLite3
+find_package(PNG REQUIRED)                 # PNG::PNG
+find_package(JPEG REQUIRED)                # JPEG::JPEG (libjpeg-turbo)
 
 # oneDNN is only the yardstick of kernels/bench; without it the benchmarks build and leave its columns out.  Its own CMake
 # package asks for OpenCL headers that its CPU part does not need: find the library itself.  It counts its threads by OpenMP.
