@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "kernels/core/error.h"
 #include "suites/reader.h"
 #include "suites/smoke.h"
 #include "suites/written_files.h"
@@ -19,15 +20,35 @@ const std::vector<BuiltInSuite>& built_in_suites() {
       {"adversarial", 35, 2332,
        "blanks, control characters, repetitions, special tokens in the text"},
       {"long", 7, 16048, "documents of 1,000 to 4,000 tokens; needs a context of 4,096"},
+      {"vision", 10, 0, "charts, shapes, tables, photos; needs a model and a template for images"},
   };
   return kSuites;
 }
+
+namespace {
+
+std::string_view embedded(const std::string& path) {
+  for (const EmbeddedFile& file : written_files()) {
+    if (file.path == path) {
+      return file.bytes();
+    }
+  }
+  MG_CHECK(false, "a written suite's image is part of the program: " + path);
+}
+
+}  // namespace
 
 std::optional<Suite> written_suite(std::string_view name) {
   for (const EmbeddedFile& file : written_files()) {
     if (file.path == std::string(name) + "/suite.jsonl") {
       // The path is for messages: where the suite stands in the source tree.
-      return parse_suite(file.bytes(), name, "suites/" + std::string(file.path));
+      Suite suite = parse_suite(file.bytes(), name, "suites/" + std::string(file.path));
+      for (SuitePrompt& prompt : suite.prompts) {
+        for (SuiteImage& image : prompt.images) {
+          image.bytes = embedded(std::string(name) + "/" + image.name);
+        }
+      }
+      return suite;
     }
   }
   return std::nullopt;

@@ -18,9 +18,21 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // templates write tools and arguments in their order
 
-constexpr std::array<std::string_view, 12> kKeys{
-    "id",  "input_ids", "text",  "messages",     "tools",          "chat_template_kwargs",
-    "now", "tags",      "spans", "pixel_values", "image_grid_thw", "expect"};
+constexpr std::array<std::string_view, 15> kKeys{"id",
+                                                 "input_ids",
+                                                 "text",
+                                                 "messages",
+                                                 "tools",
+                                                 "chat_template_kwargs",
+                                                 "now",
+                                                 "tags",
+                                                 "spans",
+                                                 "pixel_values",
+                                                 "image_grid_thw",
+                                                 "pixel_values_videos",
+                                                 "video_grid_thw",
+                                                 "second_per_grid_ts",
+                                                 "expect"};
 constexpr std::string_view kCompletion = "completion";
 
 /// Shortened text of a value for a message.
@@ -191,10 +203,45 @@ class LineParser {
       }
     } else if (value.is_array() && !value.empty()) {
       prompt_.messages = value.dump();
+      read_images(value);
     } else {
       wrong_type("messages", "a list of messages that is not empty", value);
     }
     read_template_inputs(object);
+  }
+
+  /// The parts of messages that are images: {"type": "image", "image": "cat.png"}.
+  void read_images(const Json& messages) {
+    for (const Json& message : messages) {
+      const auto content = message.is_object() ? message.find("content") : message.end();
+      if (!message.is_object() || content == message.end() || !content->is_array()) {
+        continue;
+      }
+      for (const Json& part : *content) {
+        const auto type = part.is_object() ? part.find("type") : part.end();
+        if (part.is_object() && type != part.end() && (*type == "image" || *type == "video")) {
+          read_image_part(part, type->get<std::string>());
+        }
+      }
+    }
+  }
+
+  void read_image_part(const Json& part, const std::string& type) {
+    // transformers' chats call a file "path" as well.
+    const auto named = part.contains("image") ? part.find("image") : part.find("path");
+    if (named == part.end() || type == "video") {
+      given_elsewhere_.insert(type);
+      return;
+    }
+    const bool file = named->is_string() && !named->get_ref<const std::string&>().empty() &&
+                      named->get_ref<const std::string&>().find("://") == std::string::npos &&
+                      !named->get_ref<const std::string&>().starts_with("data:");
+    if (!file) {
+      wrong_type("messages", "an image's file, PNG or JPEG", part);
+      return;
+    }
+    const auto name = named->get<std::string>();
+    prompt_.images.push_back({.name = name, .file = folder_ / name});
   }
 
   /// The value of a key that only stands beside messages; null where it is absent or misplaced.
@@ -331,20 +378,61 @@ class LineParser {
   }
 
   void read_image(const Json& object) {
-    const bool has_grid = object.contains("image_grid_thw");
-    const bool has_pixels = object.contains("pixel_values");
+    read_pictures(object, "an image", "image_grid_thw", "pixel_values", prompt_.image_grid_thw,
+                  prompt_.pixel_values);
+    read_pictures(object, "a video", "video_grid_thw", "pixel_values_videos",
+                  prompt_.video_grid_thw, prompt_.pixel_values_videos);
+    const bool images = given_elsewhere_.contains("image");
+    const bool videos = given_elsewhere_.contains("video");
+    if ((images && prompt_.image_grid_thw.empty()) || (videos && prompt_.video_grid_thw.empty())) {
+      problem("missing-key",
+              fmt::format("a part of a message is {} that is given nowhere",
+                          images ? "an image" : "a video"),
+              images ? "\"image\": a file, or image_grid_thw and pixel_values beside messages"
+                     : "video_grid_thw and pixel_values_videos beside messages",
+              "none");
+      return;
+    }
+    if (!prompt_.images.empty() && (images || !prompt_.image_grid_thw.empty())) {
+      problem("missing-key", "a prompt's images are given in two ways",
+              "files in messages, or image_grid_thw and pixel_values", "both");
+      return;
+    }
+    const auto seconds = object.find("second_per_grid_ts");
+    if (seconds == object.end()) {
+      return;
+    }
+    if (!seconds->is_array() || seconds->size() != prompt_.video_grid_thw.size() ||
+        !std::all_of(seconds->begin(), seconds->end(), [](const Json& each) {
+          return each.is_number() && each.get<double>() > 0 && each.get<double>() < 1e6;
+        })) {
+      wrong_type("second_per_grid_ts", "a positive number for each video", *seconds);
+      return;
+    }
+    prompt_.second_per_grid_ts = seconds->get<std::vector<double>>();
+  }
+
+  void read_pictures(const Json& object, std::string_view kind, std::string_view grid_key,
+                     std::string_view pixel_key, std::vector<std::array<std::int64_t, 3>>& grids,
+                     std::optional<PixelValuesRef>& pixels) {
+    const bool has_grid = object.contains(grid_key);
+    const bool has_pixels = object.contains(pixel_key);
     if (has_grid != has_pixels) {
-      problem("missing-key", "a prompt with images needs both keys of an image",
-              "pixel_values and image_grid_thw", has_grid ? "image_grid_thw" : "pixel_values");
+      problem("missing-key",
+              fmt::format("a prompt with {}s needs both keys of {}",
+                          kind.substr(kind.find(' ') + 1), kind),
+              fmt::format("{} and {}", pixel_key, grid_key),
+              std::string(has_grid ? grid_key : pixel_key));
       return;
     }
     if (has_grid) {
-      read_grid(object.at("image_grid_thw"));
-      read_pixels(object.at("pixel_values"));
+      read_grid(grid_key, object.at(grid_key), grids);
+      read_pixels(pixel_key, object.at(pixel_key), pixels);
     }
   }
 
-  void read_grid(const Json& value) {
+  void read_grid(std::string_view key, const Json& value,
+                 std::vector<std::array<std::int64_t, 3>>& grids) {
     bool good = value.is_array() && !value.empty();
     for (std::size_t i = 0; good && i < value.size(); ++i) {
       std::array<std::int64_t, 3> grid{};
@@ -353,24 +441,24 @@ class LineParser {
         grid[k] = small_number(value[i][k]).value_or(0);
         good = grid[k] > 0;
       }
-      prompt_.image_grid_thw.push_back(grid);
+      grids.push_back(grid);
     }
     if (!good) {
-      wrong_type("image_grid_thw", "a list of [time, height, width], each 1 or more", value);
+      wrong_type(key, "a list of [time, height, width], each 1 or more", value);
     }
   }
 
-  void read_pixels(const Json& value) {
-    const auto is_name = [&](const char* key) {
-      return value.contains(key) && value.at(key).is_string() &&
-             !value.at(key).get_ref<const std::string&>().empty();
+  void read_pixels(std::string_view key, const Json& value, std::optional<PixelValuesRef>& pixels) {
+    const auto is_name = [&](const char* name) {
+      return value.contains(name) && value.at(name).is_string() &&
+             !value.at(name).get_ref<const std::string&>().empty();
     };
     if (!value.is_object() || value.size() != 2 || !is_name("file") || !is_name("tensor")) {
-      wrong_type("pixel_values", "{\"file\": a safetensors file, \"tensor\": a name in it}", value);
+      wrong_type(key, "{\"file\": a safetensors file, \"tensor\": a name in it}", value);
       return;
     }
-    prompt_.pixel_values = PixelValuesRef{folder_ / value.at("file").get<std::string>(),
-                                          value.at("tensor").get<std::string>()};
+    pixels = PixelValuesRef{folder_ / value.at("file").get<std::string>(),
+                            value.at("tensor").get<std::string>()};
   }
 
   void read_expect(const Json& object) {
@@ -448,6 +536,7 @@ class LineParser {
   std::int64_t line_;
   const std::filesystem::path& folder_;
   std::vector<SchemaProblem>& problems_;
+  std::set<std::string> given_elsewhere_;  // kinds of parts without a file: "image", "video"
   SuitePrompt prompt_;
 };
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,6 +37,13 @@ struct PixelValuesRef {
   std::string tensor;
 };
 
+/// An image of a chat.
+struct SuiteImage {
+  std::string name;             // as the suite says it
+  std::filesystem::path file;   // resolved against the suite's folder
+  std::string_view bytes = {};  // of a built-in suite: the file's
+};
+
 struct SuitePrompt {
   std::string id;  // unique in its suite
   std::vector<std::int32_t>
@@ -45,10 +53,13 @@ struct SuitePrompt {
   std::vector<TokenSpan> spans;
   std::optional<PixelValuesRef> pixel_values;
   std::vector<std::array<std::int64_t, 3>>
-      image_grid_thw;                   // patches per image: time, height, width
-  std::optional<std::string> text;      // to be tokenized
-  std::optional<std::string> messages;  // JSON text of a chat, to be rendered and tokenized
-  std::optional<std::string> tools;     // JSON text, only beside messages
+      image_grid_thw;  // patches per image: time, height, width
+  std::optional<PixelValuesRef> pixel_values_videos;
+  std::vector<std::array<std::int64_t, 3>> video_grid_thw;
+  std::vector<double> second_per_grid_ts;  // per clip: seconds of a step of time; empty: 1 each
+  std::optional<std::string> text;         // to be tokenized
+  std::optional<std::string> messages;     // JSON text of a chat, to be rendered and tokenized
+  std::optional<std::string> tools;        // JSON text, only beside messages
   std::optional<std::string> template_variables;  // JSON text of an object, only beside messages
   std::optional<std::string> now;     // what the template's strftime_now shows; absent: a fixed day
   std::optional<Expectation> expect;  // of what `mergegauge generate` writes after the prompt

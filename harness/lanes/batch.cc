@@ -6,21 +6,70 @@
 namespace mg {
 
 void Batch::add(std::string id, const std::vector<std::int32_t>& input_ids) {
-  prompts.push_back({std::move(id), tokens(), static_cast<std::int64_t>(input_ids.size())});
-  ids.insert(ids.end(), input_ids.begin(), input_ids.end());
+  add(std::move(id), PromptContent{.ids = input_ids, .positions = {}, .pictures = {}});
+}
+
+void Batch::add(std::string id, const PromptContent& content) {
+  const std::int64_t begin = tokens();
+  const auto length = static_cast<std::int64_t>(content.ids.size());
+  prompts.push_back({std::move(id), begin, length});
+  ids.insert(ids.end(), content.ids.begin(), content.ids.end());
+  positions.insert(positions.end(), content.positions.begin(), content.positions.end());
+  for (std::int64_t i = static_cast<std::int64_t>(content.positions.size()); i < length; ++i) {
+    positions.push_back({i, i, i});
+  }
+  for (const BatchPicture& picture : content.pictures) {
+    pictures.push_back(picture);
+    pictures.back().prompt = prompts.size() - 1;
+    pictures.back().row += begin;
+  }
+}
+
+void Batch::add_rows(const Batch& other, const BatchPrompt& prompt) {
+  prompts.push_back(prompt);
+  prompts.back().begin = tokens();
+  if (!other.ids.empty()) {
+    const auto first = other.ids.begin() + prompt.begin;
+    ids.insert(ids.end(), first, first + prompt.length);
+  }
+  const auto first = other.positions.begin() + prompt.begin;
+  positions.insert(positions.end(), first, first + prompt.length);
+}
+
+PromptContent Batch::content(std::size_t prompt, std::int64_t length) const {
+  const BatchPrompt& source = prompts[prompt];
+  const auto first = ids.begin() + source.begin;
+  const auto first_position = positions.begin() + source.begin;
+  PromptContent result{.ids = {first, first + length},
+                       .positions = {first_position, first_position + length},
+                       .pictures = {}};
+  for (const BatchPicture& picture : pictures) {
+    const std::int64_t row = picture.row - source.begin;
+    if (picture.prompt == prompt && row < length) {
+      result.pictures.push_back(picture);
+      result.pictures.back().row = row;
+      result.pictures.back().rows = std::min(picture.rows, length - row);
+    }
+  }
+  return result;
 }
 
 namespace {
 
-void append_prompt(const Batch& batch, const BatchPrompt& prompt, PlacedChunk& placed) {
+void append_prompt(const Batch& batch, const BatchPrompt& prompt, bool by_parts,
+                   PlacedChunk& placed) {
   Chunk& chunk = placed.chunk;
-  chunk.segments.push_back({.q_begin = chunk.tokens,
-                            .q_len = prompt.length,
-                            .k_begin = chunk.tokens,
-                            .k_len = prompt.length});
-  chunk.lengths.push_back(prompt.length);
-  const auto first = batch.ids.begin() + prompt.begin;
-  chunk.ids.insert(chunk.ids.end(), first, first + prompt.length);
+  std::int64_t row = chunk.tokens;
+  const std::vector<std::int64_t> whole = {prompt.length};
+  for (const std::int64_t length : by_parts && !prompt.parts.empty() ? prompt.parts : whole) {
+    chunk.segments.push_back({.q_begin = row, .q_len = length, .k_begin = row, .k_len = length});
+    chunk.lengths.push_back(length);
+    row += length;
+  }
+  if (!batch.ids.empty()) {
+    const auto first = batch.ids.begin() + prompt.begin;
+    chunk.ids.insert(chunk.ids.end(), first, first + prompt.length);
+  }
   for (std::int64_t i = 0; i < prompt.length; ++i) {
     chunk.positions.push_back(i);
   }
@@ -29,7 +78,7 @@ void append_prompt(const Batch& batch, const BatchPrompt& prompt, PlacedChunk& p
 
 }  // namespace
 
-std::vector<PlacedChunk> plan_chunks(const Batch& batch, std::int64_t target) {
+std::vector<PlacedChunk> plan_chunks(const Batch& batch, std::int64_t target, bool by_parts) {
   const std::int64_t least = std::max(target, kMinStableRows);
   std::vector<PlacedChunk> chunks;
   std::int64_t left = batch.tokens();
@@ -38,7 +87,7 @@ std::vector<PlacedChunk> plan_chunks(const Batch& batch, std::int64_t target) {
     if (chunks.empty() || (full && left >= kMinStableRows)) {
       chunks.push_back({prompt.begin, {}});
     }
-    append_prompt(batch, prompt, chunks.back());
+    append_prompt(batch, prompt, by_parts, chunks.back());
     left -= prompt.length;
   }
   return chunks;

@@ -49,7 +49,7 @@ struct CheckpointSource::Builder {
 
   void attach_delta(const AttachedDelta& attached, std::int64_t layer, LowRank& delta) {
     const AdapterModule& module = *attached.module;
-    if (module.kind == LowRankKind::kConv) {
+    if (module.kind == LowRankKind::kConv && attached.target != stored_as(Role::kPatchEmbed)) {
       throw Error({.code = "adapter.unsupported",
                    .what = "this kind of adapter part has no forward pass yet",
                    .where = module.raw_name,
@@ -64,6 +64,11 @@ struct CheckpointSource::Builder {
     if (!module.magnitude.empty()) {
       source.pending_.push_back({layer, &delta, &attached});
     }
+  }
+
+  const StoredTensor* stored_as(Role role) const {
+    const ResolvedTensor* tensor = find(role, -1);
+    return tensor == nullptr ? nullptr : tensor->stored;
   }
 
   /// The adapter's pair on a stored matrix.  A tied table is an embedding and a head at once:
@@ -163,7 +168,7 @@ struct CheckpointSource::Builder {
     fill(layer.o, Role::kOProj, Role::kOBias, l);
     layer.post_attention_norm = norm(Role::kPostAttentionNorm, l);
     layer.mlp_norm = norm(Role::kMlpNorm, l, Role::kMlpNormBias);
-    fill(layer.gate, Role::kGateProj, Role::kCount, l);
+    fill(layer.gate, Role::kGateProj, Role::kGateBias, l);
     fill(layer.up, Role::kUpProj, Role::kUpBias, l);
     fill(layer.gate_up, Role::kGateUpProj, Role::kCount, l);
     fill(layer.down, Role::kDownProj, Role::kDownBias, l);
@@ -243,6 +248,28 @@ struct CheckpointSource::Builder {
     return nullptr;
   }
 
+  /// What surrounds a vision tower's blocks.  The stride of the convolution over patches is its
+  /// size, so that it is a product with its weight laid flat, and so is a pair on it.
+  void fill_tower(GlobalWeights& globals) {
+    const ResolvedTensor* patches = find(Role::kPatchEmbed, -1);
+    if (patches != nullptr) {
+      globals.patch_embed.weight.values = flat(view(patches));
+      if (const AttachedDelta* delta = delta_on(*patches->stored, LowRankKind::kConv)) {
+        attach_delta(*delta, -1, globals.patch_embed.delta);
+        globals.patch_embed.delta.a = flat(globals.patch_embed.delta.a);
+        globals.patch_embed.delta.b = flat(globals.patch_embed.delta.b);
+      }
+    }
+    globals.merger_norm = norm(Role::kMergerNorm, -1, Role::kMergerNormBias);
+    fill(globals.merger_up, Role::kMergerUp, Role::kMergerUpBias, -1);
+    fill(globals.merger_down, Role::kMergerDown, Role::kMergerDownBias, -1);
+  }
+
+  static TensorView flat(TensorView view) {
+    view.shape = {view.dim(0), view.elements() / view.dim(0)};
+    return view;
+  }
+
   void fill_globals(GlobalWeights& globals) {
     const ResolvedTensor* table = find(Role::kEmbedTokens, -1);
     const ResolvedTensor* head = source.model_->head();
@@ -253,6 +280,7 @@ struct CheckpointSource::Builder {
     }
     globals.embed_positions = view(find(Role::kEmbedPositions, -1));
     globals.final_norm = norm(Role::kFinalNorm, -1, Role::kFinalNormBias);
+    fill_tower(globals);
     globals.lm_head.weight = {.values = view(head)};
     if (const AttachedDelta* delta = delta_on(*head->stored, LowRankKind::kLinear)) {
       attach_delta(*delta, -1, globals.lm_head.delta);
@@ -306,7 +334,8 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
   if (adapter != nullptr) {
     require_attached(*adapter);
   }
-  const auto layers = static_cast<std::size_t>(model.config.num_hidden_layers);
+  const std::int64_t blocks = model.config.vision ? model.config.vision->depth : 0;
+  const auto layers = static_cast<std::size_t>(model.config.num_hidden_layers + blocks);
   layers_.resize(layers);
   stored_.resize(layers);
   holds_.resize(layers);
@@ -317,7 +346,7 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
   }
   std::vector<const StoredTensor*> globals;
   for (const ResolvedTensor& tensor : model.tensors) {
-    if (tensor.stored == nullptr || tensor.rule->role == Role::kVision) {
+    if (tensor.stored == nullptr) {
       continue;
     }
     (tensor.layer < 0 ? globals : stored_[static_cast<std::size_t>(tensor.layer)])

@@ -103,7 +103,7 @@ void Decoder::advance(std::span<const NewTokens> tokens, StepRows rows,
     RopePositions prompt{.length = added.rope_length > 0 ? added.rope_length : from + count,
                          .positions = {}};
     for (std::int64_t i = 0; i < count; ++i, ++row) {
-      prompt.positions.push_back(from + i);
+      prompt.positions.push_back({from + i, from + i, from + i});
       if (rows == StepRows::kAll || i + 1 == count) {
         wanted.push_back(static_cast<std::int32_t>(row));
       }

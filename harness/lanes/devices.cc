@@ -109,20 +109,21 @@ struct Parts {
         begin += count;
       }
     }
-    const HalfDrift& place = results.front().drift[subject][index];
-    return half_drift(place.layer, place.mlp, rows, batch);
+    return half_drift(results.front().drift[subject][index], rows, prompt_ranges(batch));
   }
 
   /// Where the first appeared, in whichever part.
   std::optional<NonFiniteHidden> non_finite(std::size_t lane) const {
     std::optional<NonFiniteHidden> first;
-    const auto half_of = [](const NonFiniteHidden& x) { return std::pair(x.layer, x.mlp); };
+    const auto half_of = [](const NonFiniteHidden& x) {
+      return std::tuple(x.stack, x.layer, x.part);
+    };
     for (std::size_t p = 0; p < parts.size(); ++p) {
       std::optional<NonFiniteHidden> own = results[p].non_finite[lane];
       if (!own) {
         continue;
       }
-      own->row += parts[p].first_row;
+      own->prompt += parts[p].first_prompt;
       if (!first || half_of(*own) < half_of(*first)) {
         first = own;
       } else if (half_of(*own) == half_of(*first)) {
@@ -174,8 +175,7 @@ std::vector<BatchPart> split_prompts(const Batch& batch, std::size_t parts) {
                         batch.tokens() - prompt.begin >= kMinStableRows)) {
       out.push_back({.first_prompt = i, .first_row = prompt.begin, .batch = {}});
     }
-    const auto first = batch.ids.begin() + prompt.begin;
-    out.back().batch.add(prompt.id, {first, first + prompt.length});
+    out.back().batch.add_rows(batch, prompt);
   }
   return out;
 }
@@ -184,7 +184,8 @@ LockstepResult run_on_devices(std::span<const DeviceLanes> devices, const Batch&
                               const LockstepOptions& options, Observer& observer) {
   MG_CHECK(!devices.empty(), "there is a device");
   const std::vector<BatchPart> parts = split_prompts(batch, devices.size());
-  if (parts.size() < 2) {
+  // Pictures stay with the whole: a tower's frames are not split.
+  if (parts.size() < 2 || !batch.pictures.empty()) {
     return run_lockstep(*devices[0].pool, devices[0].lanes, batch, options, observer);
   }
   const std::vector<std::size_t> forced =

@@ -1,7 +1,7 @@
 // Several lanes through the same prompts, one layer in memory at a time (DESIGN.md section 2): each
 // layer's bytes are read once for all lanes, and differences of hidden states are measured while
-// both are at hand. Not for: what the logits mean (harness/metrics) or which lanes there should be
-// (harness/run).
+// both are at hand. Images go through the vision tower first, in the same way (tower.h).  Not for:
+// what the logits mean (harness/metrics) or which lanes there should be (harness/run).
 #pragma once
 
 #include <cstdint>
@@ -75,13 +75,23 @@ class Observer {
   virtual void progress(double done) { static_cast<void>(done); }
 };
 
-/// |h_subject - h_reference| / |h_reference| after one half of a layer, over all rows.
+enum class Stack : std::uint8_t { kVision, kLanguage };
+/// The halves of a layer; of a vision tower also what stands before its first block and after its
+/// last.
+enum class Part : std::uint8_t { kPatchEmbed, kAttention, kMlp, kMerger };
+
+/// |h_subject - h_reference| / |h_reference| after one part of a stack, over all rows.
 struct HalfDrift {
-  std::int64_t layer = 0;
-  bool mlp = false;  // false: the attention half
+  Stack stack = Stack::kLanguage;
+  std::int64_t layer = 0;  // of the merger: behind the last block
+  Part part = Part::kAttention;
   double free_rel = 0;
-  std::optional<double> forced_rel;  // the half alone, fed the reference's input
-  std::vector<double> prompt_rel;    // free, per prompt
+  std::optional<double> forced_rel;  // the part alone, fed the reference's input
+  std::vector<double> prompt_rel;    // free, per prompt; 0 in a tower for prompts without images
+
+  bool same_place(const HalfDrift& other) const {
+    return stack == other.stack && layer == other.layer && part == other.part;
+  }
 };
 
 /// What a HalfDrift is made of.
@@ -90,22 +100,29 @@ struct HalfRows {
   RowDrift forced;  // no rows: no sample
 };
 
-HalfDrift half_drift(std::int64_t layer, bool mlp, const HalfRows& rows, const Batch& batch);
+/// First row and rows of each prompt of a run, in what a stack's rows are.
+using PromptRowRanges = std::vector<std::pair<std::int64_t, std::int64_t>>;
+
+/// `place` with the numbers of these rows.
+HalfDrift half_drift(const HalfDrift& place, const HalfRows& rows, const PromptRowRanges& prompts);
+PromptRowRanges prompt_ranges(const Batch& batch);
 
 /// The prompts that subjects also run on the reference's inputs: whole ones, spread over the batch,
 /// of about `budget` tokens; none for 0.
 std::vector<std::size_t> forced_prompts(const Batch& batch, std::int64_t budget);
 
 struct NonFiniteHidden {
+  Stack stack = Stack::kLanguage;
   std::int64_t layer = 0;
-  bool mlp = false;
-  std::int64_t row = 0;   // first row of the batch that has one
-  std::int64_t rows = 0;  // how many rows have one
+  Part part = Part::kAttention;
+  std::int64_t row = 0;    // of the prompt: first row (vision: patch or image token) that has one
+  std::int64_t rows = 0;   // how many rows of all prompts have one
+  std::size_t prompt = 0;  // index into the batch's prompts
 };
 
 struct LockstepResult {
-  std::vector<std::vector<HalfDrift>> drift;               // [subject][2 * L]
-  std::vector<std::vector<HalfRows>> rows;                 // beside `drift`: if asked for
+  std::vector<std::vector<HalfDrift>> drift;  // [subject]: the tower's parts, then 2 * L halves
+  std::vector<std::vector<HalfRows>> rows;    // beside `drift`: if asked for
   std::vector<std::optional<NonFiniteHidden>> non_finite;  // [lane]: where the first appeared
   std::vector<std::uint64_t> fingerprints;                 // [lane]: if asked for
   std::int64_t forced_rows = 0;

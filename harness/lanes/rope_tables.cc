@@ -1,6 +1,5 @@
 #include "harness/lanes/rope_tables.h"
 
-#include <numeric>
 #include <utility>
 
 #include "harness/model/rope.h"
@@ -13,9 +12,8 @@ namespace {
 std::vector<RopePositions> whole_prompts(const Batch& batch) {
   std::vector<RopePositions> prompts;
   for (const BatchPrompt& prompt : batch.prompts) {
-    std::vector<std::int64_t> positions(static_cast<std::size_t>(prompt.length));
-    std::iota(positions.begin(), positions.end(), std::int64_t{0});
-    prompts.push_back({prompt.length, std::move(positions)});
+    const auto first = batch.positions.begin() + prompt.begin;
+    prompts.push_back({prompt.length, {first, first + prompt.length}});
   }
   return prompts;
 }

@@ -12,7 +12,7 @@ namespace mg {
 /// Consecutive rows of one prompt.
 struct RopePositions {
   std::int64_t length = 0;  // the prompt's whole length, which some kinds of rope depend on
-  std::vector<std::int64_t> positions;
+  std::vector<Position> positions;
 };
 
 class RopeTables {

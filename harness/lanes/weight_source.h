@@ -17,6 +17,7 @@ class WeightSource {
   virtual const ModelConfig& config() const = 0;
   /// Valid for the life of the source.
   virtual const GlobalWeights& globals() = 0;
+  /// Blocks of a vision tower follow the text's layers: block v is num_hidden_layers + v.
   /// Valid until release_layer(index).  Throws Error "file.*" if a file went away.
   virtual const LayerWeights& layer(std::int64_t index) = 0;
   /// Starts reading a layer that will be asked for soon.

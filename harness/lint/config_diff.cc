@@ -52,7 +52,18 @@ constexpr auto kArithmetic = std::to_array<std::string_view>({"attention_bias",
                                                               "use_qk_norm",
                                                               "use_sliding_window",
                                                               "activation_function",
-                                                              "scale_attn_weights"});
+                                                              "scale_attn_weights",
+                                                              "fullatt_block_indexes",
+                                                              "image_token_id",
+                                                              "num_heads",
+                                                              "patch_size",
+                                                              "spatial_merge_size",
+                                                              "temporal_patch_size",
+                                                              "tokens_per_second",
+                                                              "video_token_id",
+                                                              "vision_end_token_id",
+                                                              "vision_start_token_id",
+                                                              "window_size"});
 constexpr auto kRope = std::to_array<std::string_view>(
     {"original_max_position_embeddings", "partial_rotary_factor", "rope_local_base_freq",
      "rope_parameters", "rope_scaling", "rope_theta", "rope_type"});
@@ -149,7 +160,8 @@ auto arithmetic_fields(const ModelConfig& c) {
                   c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.norm, c.norm_eps,
                   c.post_norms, c.qk_norm, c.activation, c.gated_mlp, c.tie_word_embeddings,
                   c.attention_scale, c.attention_softcap, c.final_softcap, c.num_experts,
-                  c.num_experts_per_tok, c.moe_intermediate_size, c.norm_topk_prob, c.ropes);
+                  c.num_experts_per_tok, c.moe_intermediate_size, c.norm_topk_prob, c.ropes,
+                  c.vision);
 }
 
 auto layer_fields(const LayerConfig& layer) {

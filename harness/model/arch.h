@@ -54,7 +54,14 @@ enum class Role : std::uint8_t {
   kFinalNorm,
   kFinalNormBias,
   kLmHead,
-  kVision,  // named and shaped, but not part of the text forward pass
+  kPatchEmbed,  // of a vision tower: what stands before and after its blocks
+  kMergerNorm,
+  kMergerNormBias,
+  kMergerUp,
+  kMergerUpBias,
+  kMergerDown,
+  kMergerDownBias,
+  kVision,  // of a tower that no forward pass runs
   kOther,   // of rows without a forward pass: what no other role names
   kCount,
 };

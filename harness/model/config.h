@@ -19,7 +19,9 @@ enum class NormKind { kRms, kRmsPlusOne /* Gemma: x * (1 + w) */, kLayerNorm };
 
 /// Rotary embedding of one kind of layer (transformers.modeling_rope_utils).
 struct RopeConfig {
-  enum class Kind { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongRope, kMrope };
+  // kMrope: kDefault's frequencies.  kAxial, of vision towers: half of the pairs turn by the row,
+  // half by the column, each with the frequencies of half a head.
+  enum class Kind { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongRope, kMrope, kAxial };
   Kind kind = Kind::kDefault;
   double theta = 10000.0;
   double partial_rotary_factor = 1.0;
@@ -39,6 +41,7 @@ struct RopeConfig {
   bool truncate = true;              // yarn
   std::vector<double> short_factor;  // longrope
   std::vector<double> long_factor;
+  // How many pairs of a head turn by time, by height and by width; empty: positions have one axis.
   std::vector<std::int64_t> mrope_section;
 
   bool operator==(const RopeConfig&) const = default;
@@ -52,12 +55,22 @@ struct VisionConfig {
   std::int64_t hidden_size = 0;  // of the merger's output: the text model's H
   std::int64_t num_heads = 0;
   std::int64_t mlp_ratio = 0;
+  std::int64_t intermediate_size = 0;  // of a block's MLP
   std::int64_t in_channels = 0;
   std::int64_t patch_size = 0;
   std::int64_t temporal_patch_size = 0;
   std::int64_t spatial_merge_size = 0;
+  NormKind norm = NormKind::kLayerNorm;
   Activation activation = Activation::kQuickGelu;
+  bool gated_mlp = false;
   double rope_theta = 10000.0;
+  // Qwen2.5-VL: attention within squares of this many pixels, but for these blocks; 0: whole
+  // frames.
+  std::int64_t window_size = 0;
+  std::vector<std::int64_t> full_attention_blocks;
+  // Qwen2.5-VL: positions of a clip's frames advance by this times the seconds between them; 0:
+  // by 1.
+  std::int64_t tokens_per_second = 0;
   std::int64_t image_token_id = -1;
   std::int64_t video_token_id = -1;
   std::int64_t vision_start_token_id = -1;
@@ -72,6 +85,7 @@ struct LayerConfig {
   int rope = 0;          // index into ModelConfig::ropes
   bool use_rope = true;  // NoPE layers have none
   bool moe = false;
+  bool in_parts = false;  // vision: rows attend within the parts of a frame (windows)
 
   bool operator==(const LayerConfig&) const = default;
 };
@@ -112,6 +126,7 @@ struct ModelConfig {
   double embedding_scale = 1.0;
   double attention_scale = 0.0;    // 1/sqrt(D), or 1/sqrt(query_pre_attn_scalar)
   double attention_softcap = 0.0;  // 0: none
+  bool causal = true;              // false: a vision tower
   double final_softcap = 0.0;
 
   std::int64_t num_experts = 0;  // E

@@ -12,14 +12,6 @@ constexpr double weight_offset(NormKind kind) {
   return kind == NormKind::kRmsPlusOne ? 1.0 : 0.0;
 }
 
-void normalise(Backend& backend, const ModelConfig& config, const Norm& norm, Mat x, Mat out) {
-  if (config.norm == NormKind::kLayerNorm) {
-    backend.layer_norm(x, norm.weight, norm.bias, config.norm_eps, out);
-  } else {
-    backend.rms_norm(x, norm.weight, config.norm_eps, weight_offset(config.norm), 1, out);
-  }
-}
-
 /// Normalises each head of x, [T, heads * D], in place.
 void normalise_heads(Backend& backend, const ModelConfig& config, const Norm& norm,
                      std::int64_t heads, Mat x) {
@@ -87,7 +79,7 @@ void attend(Backend& backend, const LaneBlock& lane, const Chunk& chunk, Mat qkv
                                .scale = config.attention_scale,
                                .softcap = config.attention_softcap,
                                .window = lane.layer->sliding_window,
-                               .causal = true};
+                               .causal = config.causal};
   if (lane.cache.empty()) {
     backend.attention(q, k, v, chunk.segments, params, out);
   } else {
@@ -134,6 +126,14 @@ void override_columns(Backend& backend, const LaneHead& lane, Mat x, Workspace& 
 }
 
 }  // namespace
+
+void normalise(Backend& backend, const ModelConfig& config, const Norm& norm, Mat x, Mat out) {
+  if (config.norm == NormKind::kLayerNorm) {
+    backend.layer_norm(x, norm.weight, norm.bias, config.norm_eps, out);
+  } else {
+    backend.rms_norm(x, norm.weight, config.norm_eps, weight_offset(config.norm), 1, out);
+  }
+}
 
 // The forward pass
 // ------------------------------------------------------------------------------------------

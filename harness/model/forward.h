@@ -1,7 +1,8 @@
-// The forward pass of a decoder, one half of a layer at a time, for several lanes at once
-// (DESIGN.md section 2). A lane is a set of weights and its own hidden states; lanes whose matrix
-// is the same share one product. forward.cc reads like the paper; how rows are grouped is in
-// lane_ops.h, rotary angles in rope.h.
+// The forward pass of a decoder, or of a vision tower's blocks, one half of a layer at a time, for
+// several lanes at once (DESIGN.md section 2). A lane is a set of weights and its own hidden
+// states; lanes whose matrix is the same share one product. forward.cc reads like the paper; how
+// rows are grouped is in lane_ops.h, rotary angles in rope.h, what stands before and after a
+// tower's blocks in vision.h.
 #pragma once
 
 #include <cstdint>
@@ -79,6 +80,9 @@ class Workspace {
   std::vector<std::int64_t> cols_;
   std::vector<std::int64_t> rows_;
 };
+
+/// out = the config's norm of x; out may be x.
+void normalise(Backend& backend, const ModelConfig& config, const Norm& norm, Mat x, Mat out);
 
 /// hidden = token embeddings (+ learned positions), scaled.  scratch: [T, H].
 void embed(Backend& backend, const ModelConfig& config, const GlobalWeights& weights,

@@ -170,6 +170,13 @@ std::string_view role_name(Role role) {
       "final_norm",
       "final_norm_bias",
       "lm_head",
+      "patch_embed",
+      "merger_norm",
+      "merger_norm_bias",
+      "merger_up",
+      "merger_up_bias",
+      "merger_down",
+      "merger_down_bias",
       "vision",
       "other",
   });

@@ -95,13 +95,14 @@ class Expectation {
     if (rule.present != nullptr && !rule.present(config_, layer)) {
       return;
     }
-    const std::string name = fill(fill(rule.name, "{l}", layer), "{v}", layer);
+    const bool tower = has_hole(rule, "{v}");
+    const std::string name = fill(rule.name, tower ? "{v}" : "{l}", layer);
     const Members numbers = members(rule);
     const Shape shape = shape_of(rule, config_);
     for (std::int64_t n = numbers.range.first; n < numbers.range.end; ++n) {
       ResolvedTensor& tensor = tensors_.emplace_back();
       tensor.rule = &rule;
-      tensor.layer = layer;
+      tensor.layer = tower ? config_.num_hidden_layers + layer : layer;
       tensor.expert = numbers.hole.empty() ? -1 : n;
       tensor.expected_name = numbers.hole.empty() ? name : fill(name, numbers.hole, n);
       tensor.shape = shape;

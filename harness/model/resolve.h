@@ -15,7 +15,8 @@ namespace mg {
 
 struct ResolvedTensor {
   const TensorRule* rule = nullptr;
-  std::int64_t layer = -1;    // -1: not in a layer; for Role::kVision the tower's block
+  // -1: not in a layer.  Blocks of a vision tower follow the text's layers: block v is L + v.
+  std::int64_t layer = -1;
   std::int64_t expert = -1;   // -1: not an expert
   std::string expected_name;  // the rule's name with numbers filled in
   Shape shape;                // by the rule; a packed quantised weight is stored in another

@@ -85,6 +85,14 @@ std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head
     base *= std::pow(stretch - (rope.factor - 1.0),
                      static_cast<double>(dim) / static_cast<double>(dim - 2));
   }
+  if (rope.kind == RopeConfig::Kind::kAxial) {
+    std::vector<float> half = powers(base, dim / 2);
+    for (float& value : half) {
+      value = 1.0F / value;
+    }
+    half.insert(half.end(), half.begin(), half.end());
+    return half;
+  }
   std::vector<float> result = powers(base, dim);
   if (rope.kind == RopeConfig::Kind::kLongRope) {
     const bool is_long = length > rope.original_max_position_embeddings;
@@ -108,16 +116,38 @@ std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head
   return result;
 }
 
+namespace {
+
+/// The axis of a position by which each pair of a head turns: of text the first, as all are equal.
+std::vector<std::size_t> axes(const RopeConfig& rope, std::size_t pairs) {
+  std::vector<std::size_t> axis(pairs, 0);
+  if (rope.kind == RopeConfig::Kind::kAxial) {
+    std::fill_n(axis.begin(), pairs / 2, std::size_t{1});
+    std::fill(axis.begin() + static_cast<std::ptrdiff_t>(pairs / 2), axis.end(), std::size_t{2});
+    return axis;
+  }
+  std::size_t pair = 0;
+  for (std::size_t section = 0; section < rope.mrope_section.size(); ++section) {
+    for (std::int64_t i = 0; i < rope.mrope_section[section] && pair < pairs; ++i) {
+      axis[pair++] = section;
+    }
+  }
+  return axis;
+}
+
+}  // namespace
+
 void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim, std::int64_t length,
-                      std::span<const std::int64_t> positions, RopeTable& table) {
+                      std::span<const Position> positions, RopeTable& table) {
   table.rotary_dim = rotary_dim(rope, head_dim);
   const std::vector<float> frequencies = inverse_frequencies(rope, head_dim, length);
+  const std::vector<std::size_t> axis = axes(rope, frequencies.size());
   const auto factor = static_cast<float>(rope.attention_factor);
-  for (const std::int64_t position : positions) {
-    for (const float frequency : frequencies) {
+  for (const Position& position : positions) {
+    for (std::size_t i = 0; i < frequencies.size(); ++i) {
       // The angle is rounded to float32, as the reference's matmul leaves it; cos and sin of that
       // angle are computed in double, so that they do not depend on the C library's float version.
-      const float angle = static_cast<float>(position) * frequency;
+      const float angle = static_cast<float>(position[axis[i]]) * frequencies[i];
       table.cos.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) * factor);
       table.sin.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) * factor);
     }

@@ -3,6 +3,7 @@
 // is Backend::rope.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,6 +19,9 @@ struct RopeTable {
   std::vector<float> sin;
 };
 
+/// Time, height, width.  The three of a text token are equal.
+using Position = std::array<std::int64_t, 3>;
+
 /// Number of rotated elements of a head.
 std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim);
 
@@ -29,6 +33,6 @@ std::vector<float> inverse_frequencies(const RopeConfig& rope, std::int64_t head
 /// Appends the rows of one prompt, whose whole length (cache included) is `length`, at the given
 /// positions.
 void append_rope_rows(const RopeConfig& rope, std::int64_t head_dim, std::int64_t length,
-                      std::span<const std::int64_t> positions, RopeTable& table);
+                      std::span<const Position> positions, RopeTable& table);
 
 }  // namespace mg

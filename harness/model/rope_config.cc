@@ -188,6 +188,7 @@ void read_kind(ConfigReader& text, ConfigReader& rope, const ModelConfig& config
                const RopeRules& rules, RopeConfig& out) {
   switch (out.kind) {
     case Kind::kDefault:
+    case Kind::kAxial:  // no text has it
       return;
     case Kind::kLinear:
       out.factor = positive(rope, "factor", std::nullopt);
@@ -197,7 +198,6 @@ void read_kind(ConfigReader& text, ConfigReader& rope, const ModelConfig& config
       out.original_max_position_embeddings = config.max_position_embeddings;
       return;
     case Kind::kMrope:
-      read_mrope(rope, config, out);
       return;
     case Kind::kYarn:
       out.original_max_position_embeddings = original_length(text, rope, config, rules);
@@ -229,6 +229,9 @@ RopeConfig read_one(ConfigReader& text, ConfigReader& rope, double theta, double
   }
   out.kind = rope_kind(rope, rules);
   read_kind(text, rope, config, rules, out);
+  if (rules.mrope) {  // whatever the frequencies: Qwen2.5-VL's long contexts are yarn with sections
+    read_mrope(rope, config, out);
+  }
   if (!(out.attention_factor > 0.0) || !std::isfinite(out.attention_factor)) {
     rope.fail_unsupported("attention_factor", "a positive number, given or derived",
                           "take the rope keys from the base model's config.json");

@@ -42,7 +42,8 @@ struct ExpertWeights {
   Linear down;
 };
 
-/// One decoder layer.  What the architecture does not have is empty.
+/// One decoder layer, or one block of a vision tower.  What the architecture does not have is
+/// empty.
 struct LayerWeights {
   Norm input_norm;
   Linear q, k, v;  // or packed:
@@ -75,6 +76,11 @@ struct GlobalWeights {
   TensorView embed_positions;  // [P, H], learned positions
   Norm final_norm;
   Linear lm_head;  // a tied head's weight is embed_tokens
+  // Of a vision tower (E its width, m * m patches become one token):
+  Linear patch_embed;  // [E, C * temporal * patch * patch]: the convolution's weight, flat
+  Norm merger_norm;    // [E]
+  Linear merger_up;    // [m*m*E, m*m*E]
+  Linear merger_down;  // [H, m*m*E]
 };
 
 /// Calls body(TensorView&) for every stored tensor of a layer or of the globals, low-rank parts
@@ -136,6 +142,10 @@ void for_each_stored(GlobalWeights& globals, const Body& body) {
   body(globals.embed_positions);
   for_each_stored(globals.final_norm, body);
   for_each_stored(globals.lm_head, body);
+  for_each_stored(globals.patch_embed, body);
+  for_each_stored(globals.merger_norm, body);
+  for_each_stored(globals.merger_up, body);
+  for_each_stored(globals.merger_down, body);
 }
 
 }  // namespace mg

@@ -160,7 +160,8 @@ class Check {
             : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false)));
     prompts_ = load_prompts(
         options_.suites, limits_of(*base_), options_.token_budget,
-        {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged});
+        {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged},
+        vision_of(*base_));
     report_.inputs.suites = prompts_.suites;
     if (options_.prompt_tokens > 0) {
       prompts_ = first_tokens(prompts_, options_.prompt_tokens);

@@ -248,10 +248,10 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
   if (options.remerge) {
     expected = expected_of_remerge(hidden.drift.back());
   } else if (floor != nullptr) {
-    expected = {.forced = floor->forced_drift, .prompt = {}, .basis = "the arithmetic's own"};
+    expected = {.halves = floor->drift, .by_prompt = false, .basis = "the arithmetic's own"};
   }
   add_layers(hidden.drift.front(), hidden.non_finite[kMerged], expected, prompts.batch, main);
-  if (std::optional<Finding> departure = departing_half(main, expected)) {
+  if (std::optional<Finding> departure = departing_half(hidden.drift.front(), main, expected)) {
     run.findings.push_back(std::move(*departure));
   }
   for (std::size_t lane = 0; lane < lineup.lanes.size(); ++lane) {
@@ -319,9 +319,7 @@ FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType 
     run.overflow = true;
     return run;  // no floor: a NaN is no noise
   }
-  for (const HalfDrift& half : hidden.drift.front()) {
-    run.forced_drift.push_back(half.forced_rel.value_or(half.free_rel));
-  }
+  run.drift = hidden.drift.front();
   run.floor =
       make_floor(run.noise, "adapter lane, exact against " + arithmetic_name(rounded) +
                                 " arithmetic, " + std::to_string(run.noise.prompts) + " prompts");

@@ -64,11 +64,11 @@ struct CompareOptions {
 /// (A/A), which must be exactly equal.
 struct FloorRun {
   Floor floor;
-  Comparison noise;                  // adapter (exact) against adapter (serving)
-  bool self_compare_exact = false;   // A/A gave 0 in every metric of every row
-  std::vector<double> forced_drift;  // of each half of a layer, in order; empty: not all finite
-  std::vector<Finding> findings;     // the serving arithmetic overflows; notes on the engine
-  bool overflow = false;             // no floor then
+  Comparison noise;                 // adapter (exact) against adapter (serving)
+  bool self_compare_exact = false;  // A/A gave 0 in every metric of every row
+  std::vector<HalfDrift> drift;     // of each half of a layer; empty: not all finite
+  std::vector<Finding> findings;    // the serving arithmetic overflows; notes on the engine
+  bool overflow = false;            // no floor then
 };
 
 FloorRun measure_floor(const OpenModel& base, const OpenAdapter& adapter, DType serving,

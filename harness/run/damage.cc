@@ -123,7 +123,7 @@ const StoredTensor* counterpart(const OpenModel& base, const OpenModel& merged,
     return found;
   }
   for (const ResolvedTensor& resolved : merged.model.tensors) {
-    if (resolved.stored == &tensor && resolved.rule->role != Role::kVision) {
+    if (resolved.stored == &tensor) {
       const ResolvedTensor* found =
           base.model.find(resolved.rule->role, resolved.layer, resolved.expert);
       return found == nullptr ? nullptr : found->stored;

@@ -16,9 +16,13 @@ namespace mg {
 /// The drift that is to be expected in each half of a layer: of our own re-merge where that lane
 /// ran (rounding to the stored dtype, nothing else), else the arithmetic's own noise.
 struct ExpectedDrift {
-  std::vector<double> forced;               // [2 * L]
-  std::vector<std::vector<double>> prompt;  // free, [2 * L][prompts]; empty: `forced` serves
-  std::string basis;                        // "our re-merge's" or "the arithmetic's own"
+  std::vector<HalfDrift> halves;
+  bool by_prompt = false;  // expect of a prompt what it had; false: the forced drift serves
+  std::string basis;       // "our re-merge's" or "the arithmetic's own"
+
+  /// Of the same part; null where it was not measured.
+  const HalfDrift* find(const HalfDrift& half) const;
+  static double forced(const HalfDrift& half) { return half.forced_rel.value_or(half.free_rel); }
 };
 
 /// A half departs when its drift is above this many times the expected one.  Halves that are right
@@ -33,7 +37,9 @@ void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteH
 
 /// The first half of a layer that departed, fed the reference's input, as a warning naming it, or
 /// nothing.  It becomes the comparison's culprit.
-std::optional<Finding> departing_half(Comparison& comparison, const ExpectedDrift& expected);
+/// `drift` is what add_layers() got.
+std::optional<Finding> departing_half(std::span<const HalfDrift> drift, Comparison& comparison,
+                                      const ExpectedDrift& expected);
 
 /// A NaN or infinity in a lane's hidden states: an error naming lane, layer, half, prompt and
 /// position.

@@ -44,7 +44,8 @@ LogitsSummary write_logits(const LogitsOptions& options, ThreadPool& pool,
                           &pool);
   const Prompts prompts =
       load_prompts(options.suites, limits_of(model), options.token_budget,
-                   {.base = options.model, .adapter = options.adapter.value_or(""), .merged = {}});
+                   {.base = options.model, .adapter = options.adapter.value_or(""), .merged = {}},
+                   vision_of(model));
   const std::int64_t vocab = source.globals().lm_head.weight.outputs();
 
   std::vector<TensorPlan> plan;

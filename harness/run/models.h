@@ -46,6 +46,12 @@ ModelLimits limits_of(const OpenModel& model);
 /// list. Throws Error "json.*" where the second is there and cannot be read.
 std::vector<std::int32_t> stop_ids_of(const OpenModel& model);
 
+/// The model's vision tower; null where it has none, or one without a forward pass.
+inline const VisionConfig* vision_of(const OpenModel& model) {
+  const ModelConfig& config = model.model.config;
+  return config.vision && model.model.arch->forward ? &*config.vision : nullptr;
+}
+
 /// A warning where rows of 4-bit weights end inside a block, which the library's own backends read
 /// differently (FourBitMatrix::blocks_by_row); `role` says which checkpoint it is.
 std::vector<Finding> block_order_findings(const OpenModel& model, const std::string& role);

@@ -1,19 +1,23 @@
 #include "harness/run/prompts.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <set>
 
+#include "harness/run/pictures.h"
 #include "suites/load.h"
 
 namespace mg {
 namespace {
 
 constexpr const char* kSpecialSlice = "special-tokens";
+constexpr const char* kImageSlice = "image-tokens";  // rows that predict a placeholder
 
-void add_prompt(const SuitePrompt& prompt, const ModelLimits& limits, Prompts& prompts,
-                std::map<std::string, std::vector<RowRange>>& slices) {
+void add_prompt(const SuitePrompt& prompt, const ModelLimits& limits, const VisionConfig* vision,
+                Prompts& prompts, std::map<std::string, std::vector<RowRange>>& slices) {
   const auto index = static_cast<std::int64_t>(prompts.rows.size());
-  prompts.batch.add(prompt.id, prompt.input_ids);
+  prompts.batch.add(prompt.id, content_of(prompt, vision));
   prompts.rows.push_back({.id = prompt.id,
                           .rows = prompt.tokens(),
                           .next_tokens = next_tokens_of(prompt.input_ids, prompt.scored_begin)});
@@ -27,8 +31,10 @@ void add_prompt(const SuitePrompt& prompt, const ModelLimits& limits, Prompts& p
   }
   for (std::int64_t t = 1; t < prompt.tokens(); ++t) {
     const std::int32_t id = prompt.input_ids[static_cast<std::size_t>(t)];
-    if (std::find(limits.special_ids.begin(), limits.special_ids.end(), id) !=
-        limits.special_ids.end()) {
+    if (vision != nullptr && (id == vision->image_token_id || id == vision->video_token_id)) {
+      slices[kImageSlice].push_back({index, t - 1, t});
+    } else if (std::find(limits.special_ids.begin(), limits.special_ids.end(), id) !=
+               limits.special_ids.end()) {
       slices[kSpecialSlice].push_back({index, t - 1, t});
     }
   }
@@ -49,12 +55,14 @@ SuiteInfo info_of(const Suite& suite) {
 }  // namespace
 
 LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimits& limits,
-                         std::int64_t token_budget, const PromptFolders& folders) {
+                         std::int64_t token_budget, const PromptFolders& folders,
+                         const VisionConfig* vision) {
   const auto sources = std::make_shared<PromptSources>(folders);
   LoadedSuites loaded;
   for (const std::string& name : suites.empty() ? std::vector<std::string>{"smoke"} : suites) {
     Suite suite = load_suite(name, limits);
     sources->tokenize(suite);
+    prepare_pictures(suite, vision, std::array{folders.base, folders.adapter, folders.merged});
     check_limits(suite, limits);
     if (token_budget > 0) {
       const auto count = static_cast<std::int64_t>(std::max<std::size_t>(suites.size(), 1));
@@ -68,12 +76,13 @@ LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimi
   return loaded;
 }
 
-Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits) {
+Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits,
+                     const VisionConfig* vision) {
   Prompts prompts;
   prompts.suites = loaded.infos;
   std::map<std::string, std::vector<RowRange>> slices;
   for (const SuitePrompt& prompt : all_prompts(loaded.suites)) {
-    add_prompt(prompt, limits, prompts, slices);
+    add_prompt(prompt, limits, vision, prompts, slices);
   }
   for (auto& [name, ranges] : slices) {
     prompts.slices.push_back({name, std::move(ranges)});
@@ -84,8 +93,9 @@ Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits) {
 }
 
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
-                     std::int64_t token_budget, const PromptFolders& folders) {
-  return make_prompts(load_suites(suites, limits, token_budget, folders), limits);
+                     std::int64_t token_budget, const PromptFolders& folders,
+                     const VisionConfig* vision) {
+  return make_prompts(load_suites(suites, limits, token_budget, folders, vision), limits, vision);
 }
 
 Prompts first_tokens(const Prompts& all, std::int64_t tokens) {
@@ -96,8 +106,7 @@ Prompts first_tokens(const Prompts& all, std::int64_t tokens) {
   for (std::size_t i = 0; i < all.rows.size(); ++i) {
     const BatchPrompt& prompt = all.batch.prompts[i];
     const std::int64_t length = std::min<std::int64_t>(prompt.length, tokens);
-    const auto first = all.batch.ids.begin() + prompt.begin;
-    cut.batch.add(prompt.id, {first, first + length});
+    cut.batch.add(prompt.id, all.batch.content(i, length));
     cut.rows.push_back(all.rows[i]);
     cut.rows.back().rows = length;
     if (!cut.rows.back().next_tokens.empty()) {
@@ -112,12 +121,18 @@ Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t lea
   const std::int64_t by_tokens = all.batch.tokens() / std::max<std::int64_t>(tokens, 1);
   const std::int64_t by_prompts = count / std::max<std::int64_t>(least, 1);
   const std::int64_t stride = std::max<std::int64_t>(1, std::min(by_tokens, by_prompts));
-  Prompts sample;
+  std::set<std::int64_t> taken;
   for (std::int64_t i = 0; i < count; i += stride) {
+    taken.insert(i);
+  }
+  if (!all.batch.pictures.empty()) {  // what is measured of a tower needs an image
+    taken.insert(static_cast<std::int64_t>(all.batch.pictures.front().prompt));
+  }
+  Prompts sample;
+  for (const std::int64_t i : taken) {
     const auto index = static_cast<std::size_t>(i);
     const BatchPrompt& prompt = all.batch.prompts[index];
-    const auto first = all.batch.ids.begin() + prompt.begin;
-    sample.batch.add(prompt.id, {first, first + prompt.length});
+    sample.batch.add(prompt.id, all.batch.content(index, prompt.length));
     sample.rows.push_back(all.rows[index]);
   }
   return sample;

@@ -34,22 +34,26 @@ struct LoadedSuites {
 
 /// Loads every suite (the built-in smoke suite where none is named), turns texts and chats into ids
 /// with the folders' tokenizers (PromptSources), checks the ids against the limits and cuts the
-/// suite to `token_budget` tokens (0: no limit).  Throws Error "suite.*", "tokenizer.*",
+/// suite to `token_budget` tokens (0: no limit).  `vision`: the tower that prompts' images go
+/// through, null where the model has none.  Throws Error "suite.*", "tokenizer.*",
 /// "chat_template.*".
 LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimits& limits,
-                         std::int64_t token_budget, const PromptFolders& folders = {});
+                         std::int64_t token_budget, const PromptFolders& folders = {},
+                         const VisionConfig* vision = nullptr);
 
-Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits);
+Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits,
+                     const VisionConfig* vision = nullptr);
 
 /// Both.
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
-                     std::int64_t token_budget, const PromptFolders& folders = {});
+                     std::int64_t token_budget, const PromptFolders& folders = {},
+                     const VisionConfig* vision = nullptr);
 
 /// The first `tokens` tokens of every prompt; slices, which name places further on, are left out.
 Prompts first_tokens(const Prompts& all, std::int64_t tokens);
 
 /// Some of the prompts, spread over all of them: at least `least` prompts and about `tokens`
-/// tokens.
+/// tokens; one with an image, where there is any.
 Prompts sample_prompts(const Prompts& all, std::int64_t tokens, std::int64_t least);
 
 }  // namespace mg

@@ -300,7 +300,7 @@ TEST(LintProgram, ACheckTellsAFaultOnce) {
 // Known by its headers alone: lint and audit judge it, and the rest is said to be unchecked.
 TEST(LintProgram, ACheckWithoutAForwardPassSaysWhatItLeavesOut) {
   const nlohmann::json recorded =
-      load_json(fs::path(MG_TEST_DATA) / "model" / "headers" / "qwen2_5_vl.json");
+      load_json(fs::path(MG_TEST_DATA) / "model" / "headers" / "qwen3_vl.json");
   ScratchTensors tensors;
   for (const auto& [name, shape] : recorded["tensors"].items()) {
     tensors[name] = {.dtype = "BF16", .shape = shape.get<Shape>()};

@@ -72,7 +72,8 @@ TEST(RenderCommand, TakesATemplateFileAndATime) {
 TEST(SuitesCommand, ListsEverySuite) {
   const RunResult run = run_mergegauge({"suites"});
   EXPECT_EQ(run.exit_code, 0);
-  for (const char* name : {"smoke", "language", "chat", "code", "numbers", "adversarial", "long"}) {
+  for (const char* name :
+       {"smoke", "language", "chat", "code", "numbers", "adversarial", "long", "vision"}) {
     EXPECT_THAT(run.out, HasSubstr("\n" + std::string(name) + " "));
   }
 }

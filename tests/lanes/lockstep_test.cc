@@ -170,9 +170,10 @@ TEST_P(LockstepTest, ForcedDriftNamesTheDamagedHalfAlone) {
   run({&reference, &damaged}, sample_batch(config().vocab_size), 1, 1024, 1 << 20, &result);
   EXPECT_GT(result.forced_rows, 0);
   for (const HalfDrift& half : result.drift[0]) {
-    const bool culprit = half.layer == 1 && !half.mlp;
-    const bool after = half.layer > 1 || (half.layer == 1 && half.mlp);
-    EXPECT_EQ(*half.forced_rel > 0.0, culprit) << half.layer << (half.mlp ? " mlp" : " attention");
+    const bool mlp = half.part == Part::kMlp;
+    const bool culprit = half.layer == 1 && !mlp;
+    const bool after = half.layer > 1 || (half.layer == 1 && mlp);
+    EXPECT_EQ(*half.forced_rel > 0.0, culprit) << half.layer << (mlp ? " mlp" : " attention");
     EXPECT_EQ(half.free_rel > 0.0, culprit || after);
   }
 }
@@ -188,7 +189,7 @@ TEST_P(LockstepTest, NonFiniteHiddenStatesAreLocated) {
   EXPECT_FALSE(result.non_finite[0].has_value());
   ASSERT_TRUE(result.non_finite[1].has_value());
   EXPECT_EQ(result.non_finite[1]->layer, 2);
-  EXPECT_FALSE(result.non_finite[1]->mlp);
+  EXPECT_EQ(result.non_finite[1]->part, Part::kAttention);
   EXPECT_EQ(result.non_finite[1]->row, 0);
 }
 

@@ -226,7 +226,7 @@ TEST(HeaderRows, HaveNoForwardPassAndSayWhichDo) {
               "is not\n"
               "  where:    some/folder\n"
               "  expected: one of gemma2, gemma3_text, gpt2, llama, mistral, phi3, qwen2, "
-              "qwen2_vl, qwen3, qwen3_moe   actual: deepseek_v3\n"
+              "qwen2_vl, qwen2_5_vl, qwen3, qwen3_moe   actual: deepseek_v3\n"
               "  hint:     `mergegauge lint` and `mergegauge audit` work on it");
   }
 }

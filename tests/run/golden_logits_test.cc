@@ -1,11 +1,5 @@
-// Logits of every text case of tests/golden against transformers + PEFT in float64, lane by lane.
-//
-// Tolerance: tests/golden/README.md records, per case, float32_noise_max_abs: how far the reference
-// implementation's own float32 lies from its float64.  `cpu` accumulates in float32 as that does,
-// in another order: 4 times it. `reference` computes in double, but rotary angles are float32 on
-// both sides and torch's pow may differ from ours in the last bit: an angle's relative error 2^-24
-// moves a logit as a float32 rounding of q and k would, which is part of the same recorded noise: 1
-// times it, plus half an ulp of the float32 in which expected logits are stored.
+// Logits of every case of tests/golden against transformers + PEFT in float64, lane by lane
+// (tolerance: golden_rows.h).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,17 +21,28 @@
 #include "harness/run/prompts.h"
 #include "kernels/core/error.h"
 #include "kernels/registry.h"
+#include "tests/run/golden_rows.h"
 
 namespace mg {
 namespace {
 
 const std::filesystem::path kGolden = std::filesystem::path(MG_TEST_DATA) / "golden";
 
-constexpr const char* kTextCases[] = {
-    "gemma2",     "gemma3",      "gpt2-conv1d",           "llama-embed-lora",
-    "llama-tied", "llama3-rope", "mistral-sliding",       "phi3-packed",
-    "qwen2",      "qwen2-dora",  "qwen2-modules-to-save", "qwen2-patterns",
-    "qwen3",      "qwen3-moe"};
+constexpr const char* kCases[] = {"gemma2",
+                                  "gemma3",
+                                  "gpt2-conv1d",
+                                  "llama-embed-lora",
+                                  "llama-tied",
+                                  "llama3-rope",
+                                  "mistral-sliding",
+                                  "phi3-packed",
+                                  "qwen2",
+                                  "qwen2-dora",
+                                  "qwen2-modules-to-save",
+                                  "qwen2-patterns",
+                                  "qwen2-vl",
+                                  "qwen3",
+                                  "qwen3-moe"};
 // Bases that bitsandbytes stored; merged into the dequantised base, and into the 16-bit one.
 constexpr const char* kQuantisedCases[] = {"qwen2-nf4", "qwen2-fp4", "qwen2-int8"};
 
@@ -51,66 +56,6 @@ void PrintTo(const Setting& setting, std::ostream* out) {
 }
 
 class GoldenLogitsTest : public ::testing::TestWithParam<Setting> {};
-
-/// Compares every row as it comes with the float32 logits of the expected file.
-class Compare final : public Observer {
- public:
-  Compare(std::span<const Lane> lanes, const Batch& batch, const SafetensorsFile& expected,
-          double noise, double tolerance)
-      : lanes_(lanes), batch_(batch), expected_(expected), noise_(noise), tolerance_(tolerance) {}
-
-  void logits(const LogitChunk& rows) override {
-    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-      for (std::int64_t r = 0; r < rows.rows; ++r) {
-        compare_row(lane, rows.first_row + r, rows.lanes[lane].data() + r * rows.vocab[lane],
-                    rows.vocab[lane]);
-      }
-    }
-  }
-  double worst() const { return worst_; }
-  std::int64_t compared() const { return compared_; }
-
- private:
-  void compare_row(std::size_t lane, std::int64_t row, const float* actual, std::int64_t vocab) {
-    std::size_t p = 0;
-    while (row >= batch_.prompts[p].begin + batch_.prompts[p].length) {
-      ++p;
-    }
-    const std::string name = batch_.prompts[p].id + "." + lanes_[lane].name;
-    const TensorView view = find(name);
-    const std::int64_t offset = (row - batch_.prompts[p].begin) * vocab;
-    for (std::int64_t v = 0; v < vocab; ++v) {
-      float expected = 0.0F;
-      std::memcpy(&expected, view.data + static_cast<std::size_t>(offset + v) * sizeof(float),
-                  sizeof(float));
-      const double error =
-          std::fabs(static_cast<double>(actual[v]) - static_cast<double>(expected));
-      const double limit = tolerance_ * noise_ + std::fabs(static_cast<double>(expected)) * 0x1p-24;
-      ASSERT_TRUE(error <= limit) << name << " row " << row << " token " << v << ": " << actual[v]
-                                  << ", expected " << expected << ", noise " << noise_;
-      worst_ = std::max(worst_, error / noise_);
-      ++compared_;
-    }
-  }
-
-  TensorView find(const std::string& name) const {
-    for (const SafetensorsRecord& record : expected_.header().records) {
-      if (record.name == name) {
-        return expected_.view(record);
-      }
-    }
-    ADD_FAILURE() << "no " << name << " in the golden file";
-    return {};
-  }
-
-  std::span<const Lane> lanes_;
-  const Batch& batch_;
-  const SafetensorsFile& expected_;
-  double noise_;
-  double tolerance_;
-  double worst_ = 0;
-  std::int64_t compared_ = 0;
-};
 
 TEST_P(GoldenLogitsTest, EveryLaneWithinTheReferencesOwnNoise) {
   ThreadPool pool(2);
@@ -131,7 +76,8 @@ TEST_P(GoldenLogitsTest, EveryLaneWithinTheReferencesOwnNoise) {
   CheckpointSource base_source(base.checkpoint, base.model);
   CheckpointSource adapter_source(base.checkpoint, base.model, &adapter.attached);
   CheckpointSource merged_source(merged.checkpoint, merged.model);
-  const Prompts prompts = load_prompts({(folder / "inputs.jsonl").string()}, limits_of(base), 0);
+  const Prompts prompts =
+      load_prompts({(folder / "inputs.jsonl").string()}, limits_of(base), 0, {}, vision_of(base));
 
   std::vector<Lane> lanes{{"base", &base_source, backend.get()},
                           {"adapter", &adapter_source, backend.get()},
@@ -146,8 +92,12 @@ TEST_P(GoldenLogitsTest, EveryLaneWithinTheReferencesOwnNoise) {
   std::ifstream stream(folder / "expected.json");
   const double noise = nlohmann::json::parse(stream).at("float32_noise_max_abs").get<double>();
   const SafetensorsFile expected = SafetensorsFile::open(folder / "expected.safetensors");
-  Compare compare(lanes, prompts.batch, expected, noise,
-                  GetParam().backend == "reference" ? 1.0 : 4.0);
+  std::vector<std::string> names;
+  for (const Lane& lane : lanes) {
+    names.push_back(lane.name);
+  }
+  test::CompareRows compare(prompts.batch, names, expected, noise,
+                            test::golden_tolerance(GetParam().backend));
   run_lockstep(pool, lanes, prompts.batch, {}, compare);
   EXPECT_EQ(compare.compared(), static_cast<std::int64_t>(lanes.size()) * prompts.batch.tokens() *
                                     base.model.config.vocab_size);
@@ -358,7 +308,8 @@ TEST_P(GoldenMetricsTest, CompareGivesTheReferencesMetrics) {
   const OpenModel base(folder / "base");
   const OpenModel merged(folder / "merged");
   const OpenAdapter adapter(folder / "adapter", base);
-  const Prompts prompts = load_prompts({(folder / "inputs.jsonl").string()}, limits_of(base), 0);
+  const Prompts prompts =
+      load_prompts({(folder / "inputs.jsonl").string()}, limits_of(base), 0, {}, vision_of(base));
   ThreadPool pool(2);
   CompareOptions options;
   options.bootstrap.replicates = 100;
@@ -388,7 +339,7 @@ TEST_P(GoldenMetricsTest, CompareGivesTheReferencesMetrics) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenMetricsTest, ::testing::ValuesIn([] {
                            std::vector<Setting> all;
-                           for (const char* name : kTextCases) {
+                           for (const char* name : kCases) {
                              all.push_back({name, "cpu"});
                            }
                            return all;
@@ -402,7 +353,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenMetricsTest, ::testing::ValuesIn([] {
 std::vector<Setting> settings() {
   std::vector<Setting> all;
   for (const std::string& backend : backend_names()) {
-    for (const char* name : kTextCases) {
+    for (const char* name : kCases) {
       all.push_back({name, backend});
     }
     for (const char* name : kQuantisedCases) {

@@ -53,6 +53,27 @@ std::string with_thousands(std::int64_t number) {
   return digits;
 }
 
+/// A tower whose images are written with tokens of SmolLM2 that no text has.
+VisionConfig small_vision() {
+  VisionConfig vision;
+  vision.in_channels = 3;
+  vision.patch_size = 14;
+  vision.temporal_patch_size = 2;
+  vision.spatial_merge_size = 2;
+  vision.image_token_id = 3;
+  vision.video_token_id = 4;
+  return vision;
+}
+
+// As Qwen2-VL's, with those tokens.
+constexpr const char* kVisionTemplate =
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<repo_name>"
+    "{% elif part['type'] == 'video' %}<reponame>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
 /// Two folders with SmolLM2's tokenizer files: base, and merged to plant faults in.
 class PromptsTest : public ::testing::Test {
  protected:
@@ -90,6 +111,26 @@ class PromptsTest : public ::testing::Test {
     return "no error";
   }
 
+  /// Makes base a model of images.
+  void take_images() const {
+    write(base() / "chat_template.jinja", kVisionTemplate);
+    write(base() / "preprocessor_config.json", "{}");
+  }
+  /// Base alone, with images in the suite; the error's code and what was there, or the prompts.
+  Prompts load_images(const std::string& lines, const VisionConfig* vision) const {
+    write(suite(), lines);
+    return load_prompts({suite().string()}, kLimits, 0,
+                        {.base = base(), .adapter = {}, .merged = {}}, vision);
+  }
+  std::string image_error(const std::string& lines, const VisionConfig* vision) const {
+    try {
+      load_images(lines, vision);
+    } catch (const Error& error) {
+      return error.parts().code + ": " + error.parts().actual;
+    }
+    return "no error";
+  }
+
   TemporaryFolder folder_;
 };
 
@@ -98,8 +139,13 @@ TEST_F(PromptsTest, WrittenSuitesHaveTheCountsTheyClaim) {
   std::int64_t scored = 0;
   for (const BuiltInSuite& claim : built_in_suites()) {
     const std::string name(claim.name);
-    const Prompts loaded =
-        load_prompts({name}, kLimits, 0, {.base = kSmol, .adapter = {}, .merged = {}});
+    const VisionConfig vision = small_vision();
+    if (name == "vision") {
+      take_images();
+    }
+    const Prompts loaded = load_prompts(
+        {name}, kLimits, 0,
+        {.base = name == "vision" ? base() : kSmol, .adapter = {}, .merged = {}}, &vision);
     EXPECT_EQ(loaded.suites[0].tokens, claim.tokens) << name;
     if (name == "smoke") {
       continue;
@@ -250,6 +296,71 @@ TEST_F(PromptsTest, TimeIsTheSuitesNotTheRuns) {
   const Tokenizer& tokenizer = prompts.sources->reference()->tokenizer();
   EXPECT_EQ(tokenizer.decode(prompts.suites[0].token_ids[0].ids, false), "2024-07-26");
   EXPECT_EQ(tokenizer.decode(prompts.suites[0].token_ids[1].ids, false), "2020-01-31");
+}
+
+constexpr const char* kOneImage =
+    R"({"id": "i", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, )"
+    R"({"type": "image", "image": "rgb.png"}, {"type": "text", "text": "b"}]}, )"
+    R"({"role": "assistant", "content": "yes"}]})";
+
+TEST_F(PromptsTest, AnImageBecomesPatchesAndItsPlaceholders) {
+  take_images();
+  // 28 x 56 pixels: 1 x 2 tokens, for min_pixels of 3136 doubled in each direction: 2 x 4... and
+  // the assistant's words move behind them.
+  fs::copy_file(fs::path(MG_TEST_DATA) / "io" / "image" / "data" / "rgb-11.png",
+                folder_.path() / "rgb.png");
+  const VisionConfig vision = small_vision();
+  const Prompts prompts = load_images(kOneImage, &vision);
+  ASSERT_EQ(prompts.batch.pictures.size(), 1U);
+  const BatchPicture& picture = prompts.batch.pictures.front();
+  const std::int64_t tokens = tokens_of(picture.picture, vision);
+  EXPECT_EQ(picture.rows, tokens);
+  EXPECT_EQ(static_cast<std::int64_t>(picture.patches->size()),
+            picture.picture.patches() * 3 * 2 * 14 * 14);
+  const std::vector<std::int32_t>& ids = prompts.batch.ids;
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 3), tokens);
+  EXPECT_EQ(ids[static_cast<std::size_t>(picture.row)], 3);
+  EXPECT_NE(ids[static_cast<std::size_t>(picture.row - 1)], 3);
+  // Text behind the image counts on from its longer side.
+  const auto after = static_cast<std::size_t>(picture.row + tokens);
+  const Position& before = prompts.batch.positions[static_cast<std::size_t>(picture.row - 1)];
+  EXPECT_EQ(prompts.batch.positions[after][0],
+            before[0] + 1 + std::max(picture.picture.grid[1], picture.picture.grid[2]) / 2);
+  const auto slice = std::find_if(prompts.slices.begin(), prompts.slices.end(),
+                                  [](const SliceSpec& each) { return each.name == "assistant"; });
+  ASSERT_NE(slice, prompts.slices.end());
+  const Tokenizer& tokenizer = prompts.sources->reference()->tokenizer();
+  const auto begin = ids.begin() + slice->ranges.front().begin + 1;
+  EXPECT_THAT(tokenizer.decode({begin, begin + 1}, false), HasSubstr("yes"));
+}
+
+TEST_F(PromptsTest, ImagesThatCannotBeUsedAreErrors) {
+  const VisionConfig vision = small_vision();
+  fs::copy_file(fs::path(MG_TEST_DATA) / "io" / "image" / "data" / "rgb-11.png",
+                folder_.path() / "rgb.png");
+  write(base() / "chat_template.jinja", kVisionTemplate);
+  EXPECT_EQ(image_error(kOneImage, &vision), "image.no-settings: none");
+  take_images();
+  EXPECT_EQ(image_error(kOneImage, nullptr), "suite.no-vision: none");
+  VisionConfig other = vision;
+  other.patch_size = 16;
+  EXPECT_EQ(image_error(kOneImage, &other), "image.settings: 14, 2, 2, 3");
+  write(base() / "chat_template.jinja",
+        "{% for message in messages %}{{ message['role'] }}{% endfor %}");
+  EXPECT_EQ(image_error(kOneImage, &vision), "suite.image-tokens: 0, 0");
+  take_images();
+  write(folder_.path() / "rgb.png", "GIF89a");
+  EXPECT_EQ(image_error(kOneImage, &vision), "image.format: other first bytes");
+  fs::remove(folder_.path() / "rgb.png");
+  EXPECT_EQ(image_error(kOneImage, &vision), "image.unreadable: no regular file there");
+  EXPECT_EQ(image_error(R"({"id": "i", "messages": [{"role": "user", "content": )"
+                        R"([{"type": "image", "image": "https://example.org/cat.png"}]}]})",
+                        &vision),
+            R"(suite.wrong-type: {"type":"image","image":"https://example.org/cat.png"})");
+  EXPECT_EQ(image_error(R"({"id": "i", "messages": [{"role": "user", "content": )"
+                        R"([{"type": "video", "video": "cat.mp4"}]}]})",
+                        &vision),
+            "suite.missing-key: none");
 }
 
 }  // namespace

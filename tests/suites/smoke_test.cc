@@ -160,7 +160,7 @@ TEST(LoadSuite, Unknown) {
               StrEq("error[suite.unknown]: no built-in suite, file or folder has this name\n"
                     "  where:    --suite smok\n"
                     "  expected: a file, a folder, or one of: smoke, language, chat, code, "
-                    "numbers, adversarial, long   actual: nothing there"));
+                    "numbers, adversarial, long, vision   actual: nothing there"));
 }
 
 TEST(LoadSuite, FolderWithoutASuite) {

@@ -68,9 +68,9 @@ ModelConfig read_both(ConfigFile& file) {
   config.qk_norm = true;
   config.attention_bias = file.text().boolean_or("attention_bias", false);
   config.output_bias = config.attention_bias;
-  read_qwen_vision(file, config,
-                   {.embed_dim = 1152, .intermediate_size = 4304, .patch_size = 16, .depth = 27});
   ConfigReader vision = require_vision(file);
+  read_qwen_vision(vision, config,
+                   {.embed_dim = 1152, .intermediate_size = 4304, .patch_size = 16, .depth = 27});
   config.sizes["v.positions"] = vision.dimension_or("num_position_embeddings", 2304, kMostWidth);
   constexpr std::int64_t kClassDeepstack = 3;  // deepstack_visual_indexes = 8, 16, 24
   const auto indexes = vision.integers("deepstack_visual_indexes");
