@@ -20,7 +20,8 @@ const std::vector<BuiltInSuite>& built_in_suites() {
       {"adversarial", 35, 2332,
        "blanks, control characters, repetitions, special tokens in the text"},
       {"long", 7, 16048, "documents of 1,000 to 4,000 tokens; needs a context of 4,096"},
-      {"vision", 10, 0, "charts, shapes, tables, photos; needs a model and a template for images"},
+      {"vision", 10, 1008,
+       "charts, shapes, tables, photos; needs a model and a template for images"},
   };
   return kSuites;
 }

@@ -57,9 +57,12 @@ struct SuitePrompt {
   std::optional<PixelValuesRef> pixel_values_videos;
   std::vector<std::array<std::int64_t, 3>> video_grid_thw;
   std::vector<double> second_per_grid_ts;  // per clip: seconds of a step of time; empty: 1 each
-  std::optional<std::string> text;         // to be tokenized
-  std::optional<std::string> messages;     // JSON text of a chat, to be rendered and tokenized
-  std::optional<std::string> tools;        // JSON text, only beside messages
+  std::vector<SuiteImage> images;          // of messages, in their order
+  // Of all images, one after another, instead of pixel_values: made of them by harness/run.
+  std::shared_ptr<const std::vector<float>> patches;
+  std::optional<std::string> text;      // to be tokenized
+  std::optional<std::string> messages;  // JSON text of a chat, to be rendered and tokenized
+  std::optional<std::string> tools;     // JSON text, only beside messages
   std::optional<std::string> template_variables;  // JSON text of an object, only beside messages
   std::optional<std::string> now;     // what the template's strftime_now shows; absent: a fixed day
   std::optional<Expectation> expect;  // of what `mergegauge generate` writes after the prompt

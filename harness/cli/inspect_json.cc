@@ -31,6 +31,8 @@ std::string_view rope_kind_name(RopeConfig::Kind kind) {
       return "longrope";
     case RopeConfig::Kind::kMrope:
       return "mrope";
+    case RopeConfig::Kind::kAxial:
+      return "axial";
   }
   return "";
 }

@@ -84,6 +84,8 @@ std::string rope_text(const RopeConfig& rope) {
       return text + fmt::format(", longrope from {}", rope.original_max_position_embeddings);
     case Kind::kMrope:
       return text + fmt::format(", M-RoPE [{}]", fmt::join(rope.mrope_section, ", "));
+    case Kind::kAxial:
+      return text + ", rows and columns";
   }
   return text;
 }

@@ -43,10 +43,10 @@ std::int64_t take_placeholders(std::span<const std::int32_t> ids, std::int64_t a
     ++end;
   }
   if (end - begin != tokens_of(picture, vision)) {
-    fail_placeholders(fmt::format("{} tokens {} for the {} of grid {} x {} x {}",
-                                  tokens_of(picture, vision), wanted, kind_of(picture),
-                                  picture.grid[0], picture.grid[1], picture.grid[2]),
-                      fmt::format("{} from position {}", end - begin, begin));
+    fail_placeholders(
+        fmt::format("{} tokens {} for the {} of grid {} x {} x {}", tokens_of(picture, vision),
+                    wanted, kind_of(picture), picture.grid[0], picture.grid[1], picture.grid[2]),
+        fmt::format("{} from position {}", end - begin, begin));
   }
   return begin;
 }
@@ -170,9 +170,8 @@ FrameLayout frame_layout(const Picture& picture, const VisionConfig& vision) {
   const std::int64_t rows = picture.grid[1] / merge;  // of tokens
   const std::int64_t cols = picture.grid[2] / merge;
   // Windows are squares of tokens; one as large as the frame where there are none.
-  const std::int64_t side = vision.window_size > 0
-                                ? vision.window_size / vision.patch_size / merge
-                                : std::max(rows, cols);
+  const std::int64_t side = vision.window_size > 0 ? vision.window_size / vision.patch_size / merge
+                                                   : std::max(rows, cols);
   FrameLayout layout;
   for (const auto& [top, bottom] : pieces(rows, side)) {
     for (const auto& [left, right] : pieces(cols, side)) {
@@ -180,7 +179,8 @@ FrameLayout frame_layout(const Picture& picture, const VisionConfig& vision) {
         for (std::int64_t col = left; col < right; ++col) {
           layout.tokens.push_back(row * cols + col);
           for (std::int64_t patch = 0; patch < merge * merge; ++patch) {
-            layout.positions.push_back({0, row * merge + patch / merge, col * merge + patch % merge});
+            layout.positions.push_back(
+                {0, row * merge + patch / merge, col * merge + patch % merge});
           }
         }
       }

@@ -1,7 +1,8 @@
-// A vision tower of the Qwen-VL kind: what stands before and after its blocks, where its patches and
-// the tokens they become lie.  The blocks themselves are layers like the text's (forward.h), with the
-// config that tower_config() gives.  transformers: models/qwen2_vl/modeling_qwen2_vl.py,
-// models/qwen2_5_vl/modeling_qwen2_5_vl.py, vision_utils.py.  Not for: image files (harness/io/image).
+// A vision tower of the Qwen-VL kind: what stands before and after its blocks, where its patches
+// and the tokens they become lie.  The blocks themselves are layers like the text's (forward.h),
+// with the config that tower_config() gives.  transformers: models/qwen2_vl/modeling_qwen2_vl.py,
+// models/qwen2_5_vl/modeling_qwen2_5_vl.py, vision_utils.py.  Not for: image files
+// (harness/io/image).
 #pragma once
 
 #include <array>
@@ -32,7 +33,8 @@ struct Picture {
 /// The tokens that a picture becomes.
 std::int64_t tokens_of(const Picture& picture, const VisionConfig& vision);
 
-/// The tower's blocks as a stack of layers.  Needs config.vision.  Throws Error "config.unsupported".
+/// The tower's blocks as a stack of layers.  Needs config.vision.  Throws Error
+/// "config.unsupported".
 ModelConfig tower_config(const ModelConfig& config);
 
 /// Positions of a prompt's tokens (get_rope_index): text counts on in all three axes, a picture's

@@ -43,8 +43,8 @@ std::vector<float> stored_patches(const PixelValuesRef& ref, const Shape& expect
     fail("suite.pixel-values", "the file has no tensor of this name", where, ref.tensor,
          records.empty() ? "no tensor" : records.front().name + ", ...");
   }
-  const bool number = record->dtype == DType::kF32 || record->dtype == DType::kF16 ||
-                      record->dtype == DType::kBF16;
+  const bool number =
+      record->dtype == DType::kF32 || record->dtype == DType::kF16 || record->dtype == DType::kBF16;
   if (!number || record->shape != expected) {
     fail("suite.pixel-values", "pixel values are not what the grids say", where,
          "F32, F16 or BF16 of shape " + to_string(expected),
@@ -67,8 +67,8 @@ std::vector<float> stored_patches(const PixelValuesRef& ref, const Shape& expect
 std::vector<BatchPicture> read_pictures(const std::vector<Grid>& grids,
                                         const std::optional<PixelValuesRef>& ref, bool video,
                                         const std::vector<double>& seconds,
-                                        const std::vector<float>* ready,
-                                        const VisionConfig& vision, const std::string& where) {
+                                        const std::vector<float>* ready, const VisionConfig& vision,
+                                        const std::string& where) {
   std::vector<BatchPicture> pictures;
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < grids.size(); ++i) {
@@ -84,16 +84,15 @@ std::vector<BatchPicture> read_pictures(const std::vector<Grid>& grids,
     }
     rows += *patches;
     BatchPicture& picture = pictures.emplace_back();
-    picture.picture = {.video = video,
-                       .grid = grid,
-                       .seconds_per_frame = seconds.empty() ? 1.0 : seconds[i]};
+    picture.picture = {
+        .video = video, .grid = grid, .seconds_per_frame = seconds.empty() ? 1.0 : seconds[i]};
     picture.rows = tokens_of(picture.picture, vision);
   }
   if (pictures.empty()) {
     return pictures;
   }
-  const std::int64_t width = vision.in_channels * vision.temporal_patch_size * vision.patch_size *
-                             vision.patch_size;
+  const std::int64_t width =
+      vision.in_channels * vision.temporal_patch_size * vision.patch_size * vision.patch_size;
   const std::vector<float> stored =
       ready == nullptr ? stored_patches(*ref, {rows, width}) : std::vector<float>{};
   const std::vector<float>& all = ready == nullptr ? stored : *ready;
@@ -242,13 +241,12 @@ PromptContent content_of(const SuitePrompt& prompt, const VisionConfig* vision) 
   if (vision == nullptr) {
     fail_no_vision(where);
   }
-  content.pictures = in_order(
-      content.ids,
-      read_pictures(prompt.image_grid_thw, prompt.pixel_values, false, {},
-                    prompt.patches.get(), *vision, where),
-      read_pictures(prompt.video_grid_thw, prompt.pixel_values_videos, true,
-                    prompt.second_per_grid_ts, nullptr, *vision, where),
-      *vision);
+  content.pictures = in_order(content.ids,
+                              read_pictures(prompt.image_grid_thw, prompt.pixel_values, false, {},
+                                            prompt.patches.get(), *vision, where),
+                              read_pictures(prompt.video_grid_thw, prompt.pixel_values_videos, true,
+                                            prompt.second_per_grid_ts, nullptr, *vision, where),
+                              *vision);
   std::vector<Picture> pictures;
   for (const BatchPicture& each : content.pictures) {
     pictures.push_back(each.picture);

@@ -10,9 +10,9 @@
 namespace mg {
 
 /// Gives a suite's chats their images: decoded, resized and cut into patches by the settings of the
-/// first of `folders` that has an image processor, and one placeholder id for each token of an image
-/// where the chat template wrote one for each image (of prompts with ready-made pixel values too).
-/// Throws Error "suite.no-vision", "suite.image-tokens", "image.*".
+/// first of `folders` that has an image processor, and one placeholder id for each token of an
+/// image where the chat template wrote one for each image (of prompts with ready-made pixel values
+/// too). Throws Error "suite.no-vision", "suite.image-tokens", "image.*".
 void prepare_pictures(Suite& suite, const VisionConfig* vision,
                       std::span<const std::filesystem::path> folders);
 

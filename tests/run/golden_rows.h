@@ -30,7 +30,7 @@ inline double golden_tolerance(const std::string& backend) {
 class CompareRows final : public Observer {
  public:
   CompareRows(const Batch& batch, std::vector<std::string> lanes, const SafetensorsFile& expected,
-          double noise, double tolerance)
+              double noise, double tolerance)
       : batch_(batch),
         lanes_(std::move(lanes)),
         expected_(expected),

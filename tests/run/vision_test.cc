@@ -1,5 +1,5 @@
-// Images and clips through the vision tower: against transformers + PEFT (tests/run/vision/make.py),
-// in every generation of names, and with damage planted in the tower.
+// Images and clips through the vision tower: against transformers + PEFT
+// (tests/run/vision/make.py), in every generation of names, and with damage planted in the tower.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -36,8 +36,8 @@ class VisionCaseTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     try {
-      backend_ = make_backend(GetParam(),
-                              {.arithmetic = Arithmetic::kExact, .pool = &pool_, .isa = {}});
+      backend_ =
+          make_backend(GetParam(), {.arithmetic = Arithmetic::kExact, .pool = &pool_, .isa = {}});
     } catch (const Error& error) {
       if (error.parts().code != "backend.unavailable") {
         throw;
@@ -58,8 +58,7 @@ class VisionCaseTest : public ::testing::TestWithParam<std::string> {
     test::CompareRows compare(prompts.batch, names, expected, noise,
                               test::golden_tolerance(GetParam()));
     run_lockstep(pool_, lanes, prompts.batch, {}, compare);
-    EXPECT_EQ(compare.compared(), static_cast<std::int64_t>(lanes.size()) *
-                                      prompts.batch.tokens() *
+    EXPECT_EQ(compare.compared(), static_cast<std::int64_t>(lanes.size()) * prompts.batch.tokens() *
                                       lanes[0].source->config().vocab_size);
     std::printf("%s on %s: worst difference %.3g of the reference's float32 noise %.3g\n",
                 folder.filename().c_str(), GetParam().c_str(), compare.worst(), noise);
@@ -149,9 +148,9 @@ std::string in_generation_of(const std::string& canonical, const Generation& gen
 /// transformers 4's flat config as transformers 5 writes it.
 void nest_config(nlohmann::json& config) {
   nlohmann::json text;
-  const std::vector<std::string> outer = {"architectures", "image_token_id", "video_token_id",
-                                          "vision_start_token_id", "vision_end_token_id",
-                                          "vision_config", "tie_word_embeddings"};
+  const std::vector<std::string> outer = {
+      "architectures",       "image_token_id", "video_token_id",     "vision_start_token_id",
+      "vision_end_token_id", "vision_config",  "tie_word_embeddings"};
   nlohmann::json root = {{"model_type", "qwen2_vl"}, {"dtype", config.at("torch_dtype")}};
   for (const auto& [key, value] : config.items()) {
     (std::find(outer.begin(), outer.end(), key) != outer.end() ? root : text)[key] = value;
@@ -167,7 +166,7 @@ void nest_config(nlohmann::json& config) {
   config = root;
 }
 
-class KeepLanes final : public Observer {
+class KeepVisionLogits final : public Observer {
  public:
   void logits(const LogitChunk& rows) override {
     for (const std::span<const float> lane : rows.lanes) {
@@ -191,7 +190,7 @@ std::vector<float> triple_logits(const fs::path& base_folder, const fs::path& ad
   const std::vector<Lane> lanes{{"base", &base_source, backend.get()},
                                 {"adapter", &adapter_source, backend.get()},
                                 {"merged", &merged_source, backend.get()}};
-  KeepLanes keep;
+  KeepVisionLogits keep;
   run_lockstep(pool, lanes, vision_prompts(kQwen2Vl / "inputs.jsonl", base).batch, {}, keep);
   return keep.values;
 }
@@ -231,6 +230,110 @@ TEST(VisionNamesTest, EveryGenerationOfNamesAndConfigsComputesTheSameBits) {
   }
 }
 
+// Damage in the tower
+// ------------------------------------------------------------------------------------------
+
+/// What compare says of merged with `damage` done to the named tensors' bytes.
+CompareRun compare_damaged(const fs::path& merged_folder) {
+  const OpenModel base(kQwen2Vl / "base");
+  const OpenModel merged(merged_folder);
+  const OpenAdapter adapter(kQwen2Vl / "adapter", base);
+  ThreadPool pool(2);
+  CompareOptions options;
+  options.bootstrap.replicates = 50;
+  options.remerge = true;
+  return compare_lanes(base, adapter, merged, vision_prompts(kQwen2Vl / "inputs.jsonl", base),
+                       options, nullptr, pool, [](double) {});
+}
+
+/// Merged with the base's bytes, or with doubled ones, in every tensor whose name begins so.
+void write_damaged(const fs::path& to, const std::string& prefix, bool base_bytes) {
+  fs::copy(kQwen2Vl / "merged", to, fs::copy_options::recursive);
+  const SafetensorsFile source = SafetensorsFile::open(kQwen2Vl / "merged" / "model.safetensors");
+  const SafetensorsFile base = SafetensorsFile::open(kQwen2Vl / "base" / "model.safetensors");
+  std::vector<TensorPlan> plan;
+  for (const SafetensorsRecord& record : source.header().records) {
+    plan.push_back({record.name, record.dtype, record.shape});
+  }
+  SafetensorsWriter writer(to / "model.safetensors", plan);
+  for (const SafetensorsRecord& record : source.header().records) {
+    const TensorView view = source.view(record);
+    std::vector<std::byte> bytes(view.data, view.data + view.bytes);
+    if (record.name.starts_with(prefix)) {
+      const auto same =
+          std::find_if(base.header().records.begin(), base.header().records.end(),
+                       [&](const SafetensorsRecord& each) { return each.name == record.name; });
+      const TensorView original = base.view(*same);
+      for (std::size_t i = 0; i < bytes.size(); ++i) {
+        // The upper byte of a half: its exponent one higher is twice the number.
+        const bool normal = (std::to_integer<int>(bytes[i]) & 0x7C) >= 0x04;
+        bytes[i] = base_bytes ? original.data[i]
+                   : i % 2 == 1 && normal
+                       ? static_cast<std::byte>(std::to_integer<int>(bytes[i]) + 0x04)
+                       : bytes[i];
+      }
+    }
+    writer.write(bytes);
+  }
+  writer.finish();
+}
+
+TEST(VisionDamageTest, DriftNamesThePartOfTheTower) {
+  const CompareRun sound = compare_damaged(kQwen2Vl / "merged");
+  EXPECT_TRUE(sound.findings.empty()) << sound.findings.front().message;
+  // Patch embedding, two halves of two blocks, merger; then three layers of text.
+  const std::vector<LayerDrift>& layers = sound.comparisons.front().layers;
+  ASSERT_EQ(layers.size(), 6U + 6U);
+  EXPECT_EQ(layers[0].place.module, "patch embedding");
+  EXPECT_EQ(layers[5].place.module, "merger");
+  EXPECT_EQ(layers[5].place.stack, "vision");
+  EXPECT_EQ(layers[6].place.stack, "language");
+
+  struct Case {
+    const char* prefix;
+    bool base_bytes;
+    const char* subject;
+  };
+  const Case cases[] = {{"visual.", true, "vision block 0 attention"},
+                        {"visual.blocks.1.mlp", true, "vision block 1 mlp"},
+                        {"visual.patch_embed", false, "the vision tower patch embedding"},
+                        {"visual.merger.mlp.2.weight", false, "the vision tower merger"},
+                        {"model.layers.1.mlp", true, "layer 1 mlp"}};
+  for (const Case& each : cases) {
+    const TemporaryFolder scratch;
+    write_damaged(scratch.path() / "merged", each.prefix, each.base_bytes);
+    const CompareRun run = compare_damaged(scratch.path() / "merged");
+    ASSERT_FALSE(run.findings.empty()) << each.prefix;
+    EXPECT_EQ(run.findings.front().rule, "compare.layer-departs");
+    EXPECT_EQ(run.findings.front().subject, each.subject) << run.findings.front().message;
+  }
+}
+
+// Any cut of the work gives the same bits, and images know nothing of one another.
+TEST(VisionDamageTest, ChunksNeighboursAndThreadsDoNotChangeABit) {
+  const OpenModel base(kVision / "qwen2_5-vl" / "base");
+  CheckpointSource source(base.checkpoint, base.model);
+  const Prompts prompts = vision_prompts(kVision / "qwen2_5-vl" / "inputs.jsonl", base);
+  const auto run = [&](const Batch& batch, int threads, std::int64_t chunk) {
+    ThreadPool pool(threads);
+    const std::unique_ptr<Backend> backend =
+        make_backend("cpu", {.arithmetic = Arithmetic::kExact, .pool = &pool, .isa = {}});
+    const Lane lane{"base", &source, backend.get()};
+    LockstepOptions options;
+    options.chunk_tokens = chunk;
+    KeepVisionLogits keep;
+    run_lockstep(pool, std::span(&lane, 1), batch, options, keep);
+    return keep.values;
+  };
+  const std::vector<float> whole = run(prompts.batch, 1, 1024);
+  EXPECT_EQ(run(prompts.batch, 3, 16), whole);
+  Batch alone;
+  const BatchPrompt& last = prompts.batch.prompts.back();
+  alone.add(last.id, prompts.batch.content(prompts.batch.prompts.size() - 1, last.length));
+  const auto begin = whole.begin() + last.begin * base.model.config.vocab_size;
+  EXPECT_EQ(run(alone, 1, 1024), std::vector<float>(begin, whole.end()));
+}
+
 // Positions
 // ------------------------------------------------------------------------------------------
 
@@ -254,10 +357,9 @@ TEST(VisionPositionsTest, EqualTheReferencesOnRandomLayouts) {
         const std::size_t index = clip ? video++ : image++;
         pictures.push_back({.video = clip,
                             .grid = line.at(clip ? "videos" : "images")[index].get<Grid>(),
-                            .seconds_per_frame =
-                                clip && line.contains("seconds")
-                                    ? line.at("seconds")[index].get<double>()
-                                    : 1.0});
+                            .seconds_per_frame = clip && line.contains("seconds")
+                                                     ? line.at("seconds")[index].get<double>()
+                                                     : 1.0});
       }
     }
     const std::vector<Position> positions = prompt_positions(ids, pictures, vision);

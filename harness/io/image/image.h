@@ -1,6 +1,6 @@
-// Image files decoded to RGB as Pillow decodes them (transformers' load_image: turned upright by its
-// EXIF tag, converted to RGB, alpha dropped).  PNG by libpng, JPEG by libjpeg-turbo, the libraries'
-// defaults that Pillow uses.  Not for: what a model makes of an image (processor.h).
+// Image files decoded to RGB as Pillow decodes them (transformers' load_image: turned upright by
+// its EXIF tag, converted to RGB, alpha dropped).  PNG by libpng, JPEG by libjpeg-turbo, the
+// libraries' defaults that Pillow uses.  Not for: what a model makes of an image (processor.h).
 #pragma once
 
 #include <cstddef>

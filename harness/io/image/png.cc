@@ -121,8 +121,8 @@ int orientation_of(PngReader& reader) {
 }
 
 /// The colour that a file calls transparent: of a palette one entry that is, the others not at all.
-/// Pillow keeps it through the conversion to RGB, and transformers paints its pixels white; any other
-/// transparency is dropped.
+/// Pillow keeps it through the conversion to RGB, and transformers paints its pixels white; any
+/// other transparency is dropped.
 std::optional<std::array<int, 3>> transparent_colour(PngReader& reader) {
   png_bytep alpha = nullptr;
   int count = 0;

@@ -215,8 +215,7 @@ ImagePatches make_patches(const Image& image, const ImageSettings& settings,
   const std::int64_t patch = settings.patch_size;
   const std::int64_t merge = settings.merge_size;
   ImagePatches out{.grid = {1, height / patch, width / patch}, .values = {}};
-  out.values.reserve(
-      static_cast<std::size_t>(height * width * 3 * settings.temporal_patch_size));
+  out.values.reserve(static_cast<std::size_t>(height * width * 3 * settings.temporal_patch_size));
   const auto add_patch = [&](std::int64_t top, std::int64_t left) {
     for (std::size_t c = 0; c < 3; ++c) {
       for (std::int64_t frame = 0; frame < settings.temporal_patch_size; ++frame) {

@@ -1,5 +1,5 @@
-// What a Qwen-VL model makes of an image: size, resampling, normalisation, patches, as transformers'
-// Pillow-based Qwen2VLImageProcessor does, by the folder's preprocessor_config.json.
+// What a Qwen-VL model makes of an image: size, resampling, normalisation, patches, as
+// transformers' Pillow-based Qwen2VLImageProcessor does, by the folder's preprocessor_config.json.
 #pragma once
 
 #include <array>
@@ -30,16 +30,16 @@ struct ImageSettings {
   bool operator==(const ImageSettings&) const = default;
 };
 
-/// Throws Error "image.settings" for a key of another type or a value that is not supported (another
-/// filter than bicubic).  `file` stands in errors.
+/// Throws Error "image.settings" for a key of another type or a value that is not supported
+/// (another filter than bicubic).  `file` stands in errors.
 ImageSettings parse_image_settings(const nlohmann::json& config, const std::string& file);
 
 /// preprocessor_config.json of a model's folder, or "image_processor" in its processor_config.json;
 /// nothing where it has neither.
 std::optional<ImageSettings> read_image_settings(const std::filesystem::path& folder);
 
-/// Height and width after resizing (the reference's smart_resize).  Throws Error "image.shape" where
-/// one side is more than 200 times the other.
+/// Height and width after resizing (the reference's smart_resize).  Throws Error "image.shape"
+/// where one side is more than 200 times the other.
 std::array<std::int64_t, 2> resized_shape(std::int64_t height, std::int64_t width,
                                           const ImageSettings& settings, const std::string& name);
 

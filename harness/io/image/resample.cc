@@ -33,15 +33,13 @@ std::vector<Taps> taps_of(std::int64_t inputs, std::int64_t outputs) {
   std::vector<Taps> all(static_cast<std::size_t>(outputs));
   for (std::int64_t out = 0; out < outputs; ++out) {
     const double centre = (static_cast<double>(out) + 0.5) * scale;
-    const auto first =
-        std::max<std::int64_t>(0, static_cast<std::int64_t>(centre - support + 0.5));
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(centre - support + 0.5));
     const auto last =
         std::min<std::int64_t>(inputs, static_cast<std::int64_t>(centre + support + 0.5));
     std::vector<double> weights;
     double sum = 0.0;
     for (std::int64_t i = 0; i < last - first; ++i) {
-      weights.push_back(
-          bicubic((static_cast<double>(i + first) - centre + 0.5) * (1.0 / stretch)));
+      weights.push_back(bicubic((static_cast<double>(i + first) - centre + 0.5) * (1.0 / stretch)));
       sum += weights.back();
     }
     Taps& taps = all[static_cast<std::size_t>(out)];
@@ -94,8 +92,8 @@ Image resample_height(const Image& image, std::int64_t height) {
 }
 
 /// Which pass comes first: each rounds and clips to 8 bits, so that it matters.  As Pillow 13 does,
-/// found by comparing its results with both orders (tests/io/image/make.py); before it, columns were
-/// always first.
+/// found by comparing its results with both orders (tests/io/image/make.py); before it, columns
+/// were always first.
 bool height_first(const Image& image, std::int64_t width, std::int64_t height) {
   return height < image.height && image.height - height > 2 * (image.width - width);
 }
@@ -112,9 +110,8 @@ Image resample_bicubic(const Image& image, std::int64_t width, std::int64_t heig
   if (image.height == height) {
     return resample_width(image, width);
   }
-  return height_first(image, width, height)
-             ? resample_width(resample_height(image, height), width)
-             : resample_height(resample_width(image, width), height);
+  return height_first(image, width, height) ? resample_width(resample_height(image, height), width)
+                                            : resample_height(resample_width(image, width), height);
 }
 
 }  // namespace mg

@@ -45,11 +45,11 @@ TEST(ImageTest, PixelsAreTheReferencesAfterDecodingAndResizing) {
     const TensorView view = expected.view(record);
     int worst = 0;
     for (std::size_t i = 0; i < resized.rgb.size(); ++i) {
-      worst = std::max(worst, std::abs(static_cast<int>(resized.rgb[i]) -
-                                       std::to_integer<int>(view.data[i])));
+      worst = std::max(
+          worst, std::abs(static_cast<int>(resized.rgb[i]) - std::to_integer<int>(view.data[i])));
     }
-    // A PNG must be Pillow's to the level.  A JPEG may differ by one: Pillow brings a decoder of its
-    // own, and its inverse transform is not the one of every libjpeg.
+    // A PNG must be Pillow's to the level.  A JPEG may differ by one: Pillow brings a decoder of
+    // its own, and its inverse transform is not the one of every libjpeg.
     EXPECT_LE(worst, record.name.ends_with(".png") ? 0 : 1) << record.name;
     exact += worst == 0 ? 1 : 0;
   }
@@ -178,9 +178,9 @@ TEST(ImageSettingsTest, ReadsTheKeysAndRefusesWhatItCannotDo) {
   EXPECT_EQ(settings.patch_size, 16);
   EXPECT_EQ(settings.merge_size, 1);
   EXPECT_EQ(settings.mean[2], 0.5);
-  for (const char* text : {R"({"resample": 2})", R"({"image_std": [1, 1, 0]})",
-                           R"({"patch_size": 0})", R"({"do_resize": 1})",
-                           R"({"min_pixels": 9, "max_pixels": 8})", R"({"image_mean": [1]})"}) {
+  for (const char* text :
+       {R"({"resample": 2})", R"({"image_std": [1, 1, 0]})", R"({"patch_size": 0})",
+        R"({"do_resize": 1})", R"({"min_pixels": 9, "max_pixels": 8})", R"({"image_mean": [1]})"}) {
     EXPECT_THROW(parse_image_settings(nlohmann::json::parse(text), "p.json"), Error) << text;
   }
 }

@@ -27,6 +27,14 @@ def randomise_lora(model):
             torch.nn.init.normal_(parameter, std=0.05)
 
 
+def save_adapter(model, folder, base):
+    model.save_pretrained(folder)
+    os.remove(folder + "/README.md")
+    config = json.load(open(folder + "/adapter_config.json"))
+    config["base_model_name_or_path"] = base
+    json.dump(config, open(folder + "/adapter_config.json", "w"), indent=2)
+
+
 def patches(grids, width):
     count = sum(t * h * w for t, h, w in grids)
     return torch.randn(count, width).half()
@@ -114,7 +122,7 @@ def qwen2_vl():
     model = get_peft_model(load(torch.float16), LoraConfig(
         r=4, lora_alpha=8, task_type="CAUSAL_LM", target_modules=["proj", "merger.mlp.0", "merger.mlp.2", "o_proj"]))
     randomise_lora(model)
-    model.half().save_pretrained(folder + "/adapter")
+    save_adapter(model.half(), folder + "/adapter", "golden/qwen2-vl")
     prompts = [
         ("images", prompt([3, ("image", [1, 4, 6]), 2, ("image", [1, 6, 4]), 4], 300, rng), [[1, 4, 6], [1, 6, 4]], [], []),
         ("clip", prompt([2, ("video", [3, 4, 4]), 3], 300, rng), [], [[3, 4, 4]], []),
@@ -155,7 +163,7 @@ def qwen2_5_vl():
         r=2, lora_alpha=4, task_type="CAUSAL_LM",
         target_modules=["qkv", "attn.proj", "gate_proj", "up_proj", "down_proj", "q_proj", "v_proj", "merger.mlp.0", "merger.mlp.2"]))
     randomise_lora(tuned)
-    tuned.bfloat16().save_pretrained(folder + "/adapter")
+    save_adapter(tuned.bfloat16(), folder + "/adapter", "vision/qwen2_5-vl")
     # One rounding of base + s B A: merged in float32, then stored.
     merged = PeftModel.from_pretrained(load(torch.float32), folder + "/adapter", autocast_adapter_dtype=False).float()
     merged.merge_and_unload().bfloat16().save_pretrained(folder + "/merged")
