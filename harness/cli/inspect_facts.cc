@@ -12,6 +12,7 @@
 #include "harness/io/adapter.h"
 #include "harness/io/checkpoint.h"
 #include "harness/io/folder.h"
+#include "harness/io/gguf.h"
 #include "harness/model/attach.h"
 #include "harness/model/base_index.h"
 #include "harness/model/names.h"
@@ -30,10 +31,11 @@ constexpr auto kTokenizerFiles = std::to_array<std::string_view>(
 
 class DTypeTally {
  public:
-  void add(const TensorView& view) {
-    DTypeShare& share = shares_[std::string(dtype_name(view.dtype))];
+  void add(const TensorView& view) { add(std::string(dtype_name(view.dtype)), view.bytes); }
+  void add(const std::string& name, std::size_t bytes) {
+    DTypeShare& share = shares_[name];
     ++share.tensors;
-    share.bytes += view.bytes;
+    share.bytes += bytes;
   }
   std::vector<DTypeShare> sorted() const {
     std::vector<DTypeShare> list;
@@ -109,12 +111,19 @@ class CheckpointInspector {
   void count_tensors() {
     DTypeTally tally;
     for (const StoredTensor& tensor : checkpoint_.tensors()) {
-      tally.add(tensor.view);
-      facts_.bytes += tensor.view.bytes;
+      if (tensor.quantised != nullptr) {
+        tally.add(tensor.quantised->format, tensor.quantised->stored_bytes());
+        facts_.bytes += tensor.quantised->stored_bytes();
+      } else {
+        tally.add(tensor.view);
+        facts_.bytes += tensor.view.bytes;
+      }
     }
     facts_.dtypes = tally.sorted();
     facts_.tensors = static_cast<std::int64_t>(checkpoint_.tensors().size());
-    facts_.shards = static_cast<std::int64_t>(checkpoint_.shards().size());
+    facts_.shards = checkpoint_.gguf() != nullptr
+                        ? 1
+                        : static_cast<std::int64_t>(checkpoint_.shards().size());
     facts_.has_index = checkpoint_.has_index();
   }
 
@@ -185,6 +194,13 @@ class CheckpointInspector {
   }
 
   void look_at_files() {
+    if (const GgufFile* gguf = checkpoint_.gguf()) {
+      facts_.has_chat_template = gguf->metadata().contains("tokenizer.chat_template");
+      if (gguf->metadata().contains("tokenizer.ggml.tokens")) {
+        facts_.tokenizer_files.emplace_back("tokenizer.ggml");
+      }
+      return;
+    }
     for (const FolderEntry& entry : list_folder(checkpoint_.folder(), "a model folder")) {
       if (std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), entry.name) !=
           kTokenizerFiles.end()) {
@@ -373,6 +389,9 @@ class AdapterInspector {
 }  // namespace
 
 FolderFacts inspect_folder(const fs::path& folder, const std::optional<fs::path>& base) {
+  if (folder.extension() == ".gguf" && fs::is_regular_file(folder)) {
+    return {.checkpoint = CheckpointInspector(folder).run(), .adapter = {}};
+  }
   bool adapter = false;
   bool weights = false;
   for (const FolderEntry& entry : list_folder(folder, "a model or adapter folder")) {

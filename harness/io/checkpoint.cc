@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "harness/io/folder.h"
+#include "harness/io/gguf_config.h"
+#include "harness/io/gguf_model.h"
 #include "harness/io/problem_list.h"
 #include "harness/io/shard_index.h"
 #include "harness/io/weight_files.h"
@@ -26,6 +29,15 @@ struct Checkpoint::State {  // NOLINT(bugprone-exception-escape)
   std::vector<std::string> stray_files;
   std::vector<std::unique_ptr<QuantisedTensor>> quantised;
   std::unique_ptr<DecodedMemory> decoded;
+  std::unique_ptr<GgufFile> gguf;          // instead of shards
+  std::deque<std::vector<float>> vectors;  // of a GGUF file
+
+  const MappedFile* file_of(const StoredTensor& tensor) const {
+    if (tensor.shard == kNoShard) {
+      return nullptr;
+    }
+    return gguf ? &gguf->file() : &shards.at(static_cast<std::size_t>(tensor.shard)).file();
+  }
 };
 
 namespace {
@@ -116,7 +128,23 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
+Checkpoint Checkpoint::open_gguf(const std::filesystem::path& path) {
+  Checkpoint opened;
+  State& state = *opened.state_;
+  state.folder = path;
+  state.gguf = std::make_unique<GgufFile>(GgufFile::open(path));
+  state.config = gguf_config(*state.gguf);
+  GgufModel model = read_gguf_model(*state.gguf);
+  state.tensors = std::move(model.plain);
+  state.vectors = std::move(model.vectors);
+  opened.take_in_quantised(std::move(model.codes));
+  return opened;
+}
+
 Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptions& options) {
+  if (folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
+    return open_gguf(folder);
+  }
   const std::vector<FolderEntry> entries = list_folder(folder, "a model folder");
   Checkpoint opened;
   State& state = *opened.state_;
@@ -150,7 +178,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptio
   }
   std::sort(state.tensors.begin(), state.tensors.end(), by_name);
   if (options.decode) {
-    opened.take_in_quantised(options.block_order);
+    opened.take_in_quantised(read_quantised(state.tensors, options.block_order, folder));
   }
   for (const FolderEntry& entry : entries) {
     const bool weight =
@@ -163,9 +191,9 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptio
   return opened;
 }
 
-void Checkpoint::take_in_quantised(BlockOrder order) {
+void Checkpoint::take_in_quantised(std::vector<std::unique_ptr<QuantisedTensor>> codes) {
   State& state = *state_;
-  state.quantised = read_quantised(state.tensors, order, state.folder);
+  state.quantised = std::move(codes);
   std::sort(state.quantised.begin(), state.quantised.end(),
             [](const auto& left, const auto& right) { return left->name < right->name; });
   std::vector<std::size_t> bytes;
@@ -225,6 +253,10 @@ const nlohmann::json& Checkpoint::config() const {
 const std::vector<StoredTensor>& Checkpoint::tensors() const {
   return state_->tensors;
 }
+const GgufFile* Checkpoint::gguf() const {
+  return state_->gguf.get();
+}
+
 const std::vector<SafetensorsFile>& Checkpoint::shards() const {
   return state_->shards;
 }
@@ -252,8 +284,9 @@ void Checkpoint::prefetch(const StoredTensor& tensor) const {
     }
     return;
   }
-  const auto shard = static_cast<std::size_t>(tensor.shard);
-  state_->shards.at(shard).file().prefetch(tensor.view.data, tensor.view.bytes);
+  if (const MappedFile* file = state_->file_of(tensor)) {
+    file->prefetch(tensor.view.data, tensor.view.bytes);
+  }
 }
 
 void Checkpoint::release(const StoredTensor& tensor) const {
@@ -263,13 +296,17 @@ void Checkpoint::release(const StoredTensor& tensor) const {
     }
     return;
   }
-  const auto shard = static_cast<std::size_t>(tensor.shard);
-  state_->shards.at(shard).file().release(tensor.view.data, tensor.view.bytes);
+  if (const MappedFile* file = state_->file_of(tensor)) {
+    file->release(tensor.view.data, tensor.view.bytes);
+  }
 }
 
 void Checkpoint::check_intact() const {
   for (const SafetensorsFile& shard : state_->shards) {
     shard.file().check_intact();
+  }
+  if (state_->gguf) {
+    state_->gguf->file().check_intact();
   }
 }
 

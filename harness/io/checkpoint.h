@@ -17,6 +17,7 @@
 
 namespace mg {
 
+class GgufFile;
 class ThreadPool;
 
 struct OpenOptions {
@@ -35,6 +36,10 @@ class Checkpoint {
   /// is named with the command that converts it), an index that disagrees with its shards (all
   /// disagreements in one error), paths that leave the folder.  Lint looks at folders that do not
   /// open through scan_folder (folder.h).
+  ///
+  /// A GGUF file (a path that ends in .gguf) opens as the checkpoint it was converted from: its
+  /// names, shapes and order of rows, its config as llama.cpp computes, codes always decoded;
+  /// Error "gguf.*".
   static Checkpoint open(const std::filesystem::path& folder, const OpenOptions& options = {});
 
   Checkpoint(Checkpoint&&) noexcept;
@@ -47,6 +52,8 @@ class Checkpoint {
   /// The tensor with this exact name, or nullptr.
   const StoredTensor* find(std::string_view name) const;
   const std::vector<SafetensorsFile>& shards() const;
+  /// The GGUF file that this is instead of a folder; nullptr for a folder.
+  const GgufFile* gguf() const;
   /// Whether model.safetensors.index.json selected the shards.
   bool has_index() const;
   /// The index as parsed; null without one.
@@ -70,7 +77,8 @@ class Checkpoint {
 
  private:
   Checkpoint();
-  void take_in_quantised(BlockOrder order);
+  static Checkpoint open_gguf(const std::filesystem::path& path);
+  void take_in_quantised(std::vector<std::unique_ptr<QuantisedTensor>> codes);
   struct State;
   std::unique_ptr<State> state_;
 };

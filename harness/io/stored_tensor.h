@@ -9,10 +9,12 @@ namespace mg {
 
 class QuantisedTensor;
 
+inline constexpr int kNoShard = -1;  // in memory of the checkpoint's own
+
 struct StoredTensor {
   std::string name;  // as stored
   TensorView view;
-  int shard = 0;  // index into Checkpoint::shards()
+  int shard = 0;  // index into Checkpoint::shards(), or kNoShard
   // Of a checkpoint opened with OpenOptions::decode: stored as codes, `view` is the FP32 copy,
   // which is there while somebody holds it (Checkpoint::decode) and must not be touched otherwise.
   const QuantisedTensor* quantised = nullptr;
