@@ -130,10 +130,12 @@ class Generate {
       add_lane("merged", std::make_unique<CheckpointSource>(merged_->checkpoint, merged_->model),
                *merged_);
     }
-    loaded_ = load_suites(
-        options_.suites, limits_of(*base_), options_.token_budget,
-        {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged});
+    loaded_ =
+        load_suites(options_.suites, limits_of(*base_), options_.token_budget,
+                    {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged},
+                    vision_of(*base_));
     prompts_ = all_prompts(loaded_.suites);
+    refuse_pictures();
     report_.inputs.suites = loaded_.infos;
     report_.findings.insert(report_.findings.end(), loaded_.findings.begin(),
                             loaded_.findings.end());
@@ -142,6 +144,20 @@ class Generate {
     result_.top_p = options_.sampling.top_p;
     result_.top_k = options_.sampling.top_k;
     result_.seed = options_.sampling.seed;
+  }
+
+  /// Decoding feeds ids: an image would be read as so many placeholders.
+  void refuse_pictures() const {
+    for (const SuitePrompt& prompt : prompts_) {
+      if (prompt.pixel_values || prompt.pixel_values_videos || prompt.patches) {
+        throw Error({.code = "generate.images",
+                     .what = "texts are not generated from prompts with images",
+                     .where = "prompt \"" + prompt.id + "\"",
+                     .expected = "prompts of text alone",
+                     .actual = "an image or a clip",
+                     .hint = "leave such prompts out; check and compare take them"});
+      }
+    }
   }
 
   void add_lane(std::string name, std::unique_ptr<WeightSource> source, const OpenModel& model) {

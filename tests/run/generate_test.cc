@@ -217,5 +217,16 @@ TEST_F(GenerateTest, LanesMayBeLeftOut) {
   EXPECT_EQ(pair.identical + pair.unjudged, pair.prompts);
 }
 
+TEST_F(GenerateTest, PromptsWithImagesAreRefused) {
+  const std::filesystem::path golden = std::filesystem::path(MG_TEST_DATA) / "golden/qwen2-vl";
+  GenerateOptions options;
+  options.base = golden / "base";
+  options.suites = {(golden / "inputs.jsonl").string()};
+  const Report report = run_generate(options, pool_, [](const std::string&, double) {});
+  ASSERT_TRUE(report.error);
+  EXPECT_EQ(report.error->code, "generate.images");
+  EXPECT_EQ(report.error->where, "prompt \"image0\"");
+}
+
 }  // namespace
 }  // namespace mg
