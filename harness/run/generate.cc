@@ -252,7 +252,7 @@ class Generate {
     return out;
   }
 
-  Departure departure_of(const Parting& parting, const LanePair& pair) const {
+  Departure departure_of(const Parting& parting, const WritingPair& pair) const {
     Departure out;
     out.reference = lanes_[pair.reference].name;
     out.subject = lanes_[pair.subject].name;
@@ -274,7 +274,7 @@ class Generate {
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       summarise_lane(lane);
     }
-    for (const LanePair& pair : pairs_) {
+    for (const WritingPair& pair : pairs_) {
       summarise_pair(pair);
     }
     report_.generation = std::move(result_);
@@ -319,7 +319,7 @@ class Generate {
     }
   }
 
-  void summarise_pair(const LanePair& lanes) {
+  void summarise_pair(const WritingPair& lanes) {
     GenerationPair pair = pair_of(lanes_[lanes.reference].name, lanes_[lanes.subject].name);
     double edits = 0;
     for (const GeneratedPrompt& prompt : result_.prompts) {
@@ -435,7 +435,7 @@ class Generate {
   std::unique_ptr<OpenModel> merged_;
   std::vector<std::unique_ptr<WeightSource>> sources_;
   std::vector<Lane> lanes_;
-  std::vector<LanePair> pairs_;
+  std::vector<WritingPair> pairs_;
   std::vector<std::vector<std::int32_t>> stop_ids_;  // of each lane
   LoadedSuites loaded_;
   std::vector<SuitePrompt> prompts_;

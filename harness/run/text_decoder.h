@@ -49,7 +49,7 @@ struct Parting {
   double subject_gap = 0;
 };
 
-struct LanePair {
+struct WritingPair {
   std::size_t reference = 0;
   std::size_t subject = 0;
 };
@@ -62,7 +62,7 @@ struct TextResult {
 struct TextOptions {
   Sampling sampling;
   std::vector<std::vector<std::int32_t>> stop_ids;  // of each lane: end the text
-  std::vector<LanePair> pairs;
+  std::vector<WritingPair> pairs;
   std::size_t first_prompt = 0;  // number of requests[0] in the run: seeds depend on it
   std::int64_t context = 0;      // tokens that a model takes; 0: no limit
   DecoderOptions decoder;

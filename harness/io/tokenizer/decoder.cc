@@ -133,8 +133,8 @@ void run(const MetaspaceDecoder& step, Tokens& tokens, RegexScratch&) {
 
 }  // namespace
 
-Decoder Decoder::read(const Component& component) {
-  Decoder decoder;
+TokenDecoder TokenDecoder::read(const Component& component) {
+  TokenDecoder decoder;
   if (!component.is_null()) {
     decoder.present_ = true;
     decoder.add(component, 0);
@@ -142,7 +142,7 @@ Decoder Decoder::read(const Component& component) {
   return decoder;
 }
 
-void Decoder::add(const Component& component, int depth) {
+void TokenDecoder::add(const Component& component, int depth) {
   const std::string type = component.type();
   if (depth > kMaxDecoders) {
     component.bad("fewer nested sequences");
@@ -173,7 +173,7 @@ void Decoder::add(const Component& component, int depth) {
   }
 }
 
-std::string Decoder::decode(std::vector<std::string> tokens, RegexScratch& scratch) const {
+std::string TokenDecoder::decode(std::vector<std::string> tokens, RegexScratch& scratch) const {
   if (!present_) {
     std::string out;
     for (std::size_t i = 0; i < tokens.size(); ++i) {

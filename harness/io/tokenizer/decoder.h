@@ -34,11 +34,11 @@ struct MetaspaceDecoder {
 using DecoderStep = std::variant<ByteLevelDecoder, ByteFallbackDecoder, FuseDecoder, ReplaceDecoder,
                                  StripDecoder, MetaspaceDecoder>;
 
-class Decoder {
+class TokenDecoder {
  public:
   /// Reads the member "decoder" (null: none).  Throws Error "tokenizer.unknown-component" and as
   /// Pattern::read.
-  static Decoder read(const Component& component);
+  static TokenDecoder read(const Component& component);
 
   std::string decode(std::vector<std::string> tokens, RegexScratch& scratch) const;
 

@@ -20,7 +20,7 @@ struct Tokenizer::State {
   PreTokenizer pre_tokenizer;
   Bpe model;
   AddedTokens added;
-  Decoder decoder;
+  TokenDecoder decoder;
   std::vector<std::optional<std::int32_t>> layout;
 
   // Working memory, one user at a time.
@@ -33,7 +33,7 @@ struct Tokenizer::State {
         pre_tokenizer(std::move(cuts)),
         model(std::move(bpe)),
         added(AddedTokens::read(file.get("added_tokens"), model, normalizer)),
-        decoder(Decoder::read(file.get("decoder"))),
+        decoder(TokenDecoder::read(file.get("decoder"))),
         layout(PostProcessor::read(file.get("post_processor")).layout()) {}
 
   void encode_text(std::string_view text, bool spans, TokenizedText& out);
