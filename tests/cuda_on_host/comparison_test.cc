@@ -263,7 +263,7 @@ void expect_same_bits(const OnDevices& actual, const OnDevices& expected) {
   for (std::size_t half = 0; half < expected.hidden.drift[0].size(); ++half) {
     const HalfDrift& a = actual.hidden.drift[0][half];
     const HalfDrift& e = expected.hidden.drift[0][half];
-    EXPECT_EQ(std::tuple(a.layer, a.mlp), std::tuple(e.layer, e.mlp));
+    EXPECT_EQ(std::tuple(a.layer, a.part), std::tuple(e.layer, e.part));
     EXPECT_EQ(a.free_rel, e.free_rel) << half;
     EXPECT_EQ(a.forced_rel, e.forced_rel) << half;
     EXPECT_EQ(a.prompt_rel, e.prompt_rel) << half;
@@ -296,8 +296,8 @@ TEST_F(DeviceComparisonTest, TwoDevicesFindTheNaNsThatOneDeviceFinds) {
     EXPECT_FALSE(outcome->hidden.non_finite[0]);
     ASSERT_TRUE(outcome->hidden.non_finite[1]);
     const NonFiniteHidden& found = *outcome->hidden.non_finite[1];
-    EXPECT_EQ(std::tuple(found.layer, found.mlp, found.row, found.rows),
-              std::tuple(1, true, 0, 37));
+    EXPECT_EQ(std::tuple(found.layer, found.part, found.row, found.rows),
+              std::tuple(1, Part::kMlp, 0, 37));
     EXPECT_TRUE(std::none_of(outcome->rows.begin(), outcome->rows.end(),
                              [](const PairRow& row) { return row.finite; }));
   }
