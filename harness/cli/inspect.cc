@@ -39,7 +39,9 @@ void add_inspect_command(CLI::App& app, CommandContext& context) {
   const auto arguments = std::make_shared<InspectArguments>();
   CLI::App* command =
       app.add_subcommand("inspect", "Show what a checkpoint or an adapter holds, on one screen");
-  command->add_option("DIR", arguments->folder, "A checkpoint's or an adapter's folder, or a GGUF file")
+  command
+      ->add_option("DIR", arguments->folder,
+                   "A checkpoint's or an adapter's folder, or a GGUF file")
       ->required();
   command->add_option("--base", arguments->base,
                       "Attach the adapter in DIR to this base, and say what does not fit");

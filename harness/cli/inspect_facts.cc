@@ -95,7 +95,8 @@ std::string safetensors_dtype(const std::string& declared) {
 class CheckpointInspector {
  public:
   explicit CheckpointInspector(const fs::path& folder)
-      : checkpoint_(Checkpoint::open(folder, {.require_config = false})) {
+      : checkpoint_(Checkpoint::open(
+            folder, {.require_config = false, .decode = folder.extension() == ".gguf"})) {
     facts_.folder = folder.string();
   }
 
@@ -121,9 +122,8 @@ class CheckpointInspector {
     }
     facts_.dtypes = tally.sorted();
     facts_.tensors = static_cast<std::int64_t>(checkpoint_.tensors().size());
-    facts_.shards = checkpoint_.gguf() != nullptr
-                        ? 1
-                        : static_cast<std::int64_t>(checkpoint_.shards().size());
+    facts_.shards =
+        checkpoint_.gguf() != nullptr ? 1 : static_cast<std::int64_t>(checkpoint_.shards().size());
     facts_.has_index = checkpoint_.has_index();
   }
 

@@ -142,7 +142,7 @@ Checkpoint Checkpoint::open_gguf(const std::filesystem::path& path) {
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptions& options) {
-  if (folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
+  if (options.decode && folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
     return open_gguf(folder);
   }
   const std::vector<FolderEntry> entries = list_folder(folder, "a model folder");

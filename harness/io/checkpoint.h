@@ -37,8 +37,8 @@ class Checkpoint {
   /// disagreements in one error), paths that leave the folder.  Lint looks at folders that do not
   /// open through scan_folder (folder.h).
   ///
-  /// A GGUF file (a path that ends in .gguf) opens as the checkpoint it was converted from: its
-  /// names, shapes and order of rows, its config as llama.cpp computes, codes always decoded;
+  /// With `decode`, a GGUF file (named *.gguf) opens as the checkpoint it was converted from: its
+  /// names, shapes and order of rows, its config as llama.cpp computes;
   /// Error "gguf.*".
   static Checkpoint open(const std::filesystem::path& folder, const OpenOptions& options = {});
 

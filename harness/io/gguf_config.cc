@@ -149,7 +149,7 @@ ConfigJson frequency_factors(const GgufFile& file, const GgufTensor& tensor) {
 
 ConfigJson rope(const GgufFile& file, Metadata& metadata, std::int64_t context) {
   ConfigJson result = {{"rope_theta", metadata.number("rope.freq_base").value_or(10000.0)},
-                 {"rope_type", "default"}};
+                       {"rope_type", "default"}};
   const std::string scaling = metadata.text("rope.scaling.type");
   const std::optional<double> factor = metadata.number("rope.scaling.factor");
   metadata.find("rope.scaling.original_context_length");  // read by YaRN alone
@@ -203,7 +203,7 @@ void gemma3(Metadata& metadata, ConfigJson& config) {
   }
   config["layer_types"] = types;
   ConfigJson local = {{"rope_type", "default"},
-                {"rope_theta", metadata.number("rope.freq_base_swa").value_or(10000.0)}};
+                      {"rope_theta", metadata.number("rope.freq_base_swa").value_or(10000.0)}};
   config["rope_parameters"] = {{"full_attention", config["rope_parameters"]},
                                {"sliding_attention", local}};
   const auto heads = config["num_attention_heads"].get<std::int64_t>();
@@ -287,7 +287,7 @@ ConfigJson gguf_config(const GgufFile& file) {
   const GgufFamily& family = gguf_family(file);
   Metadata metadata(file, family.architecture);
   ConfigJson config = {{"model_type", family.model_type},
-                 {"architectures", ConfigJson::array({family.causal_lm})}};
+                       {"architectures", ConfigJson::array({family.causal_lm})}};
   common(file, metadata, config);
   if (family.architecture == "gemma2") {
     gemma2(metadata, config);

@@ -37,7 +37,7 @@ std::string key(const std::string& name, std::uint32_t type, const std::string& 
 }
 
 std::string gguf_tensor(const std::string& name, const std::vector<std::uint64_t>& dimensions,
-                   std::uint32_t type, std::uint64_t offset) {
+                        std::uint32_t type, std::uint64_t offset) {
   std::string bytes = gguf_text(name) + packed(static_cast<std::uint32_t>(dimensions.size()));
   for (const std::uint64_t size : dimensions) {
     bytes += packed(size);
@@ -119,8 +119,8 @@ TEST(Gguf, DimensionsAreReadTheOtherWayRound) {
 
 TEST(Gguf, TheAlignmentOfTheFileIsUsed) {
   const std::string alignment = key("general.alignment", 4, packed(std::uint32_t{8}));
-  const GgufHeader header =
-      parse_header(file({alignment}, {gguf_tensor("a", {1}, 0, 0), gguf_tensor("b", {1}, 0, 8)}, 16));
+  const GgufHeader header = parse_header(
+      file({alignment}, {gguf_tensor("a", {1}, 0, 0), gguf_tensor("b", {1}, 0, 8)}, 16));
   EXPECT_EQ(header.alignment, 8U);
   EXPECT_EQ(header.tensors[1].begin - header.tensors[0].begin, 8U);
 }

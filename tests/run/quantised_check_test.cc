@@ -42,9 +42,9 @@ class QuantisedCheck : public ::testing::TestWithParam<const char*> {
   /// `apart`: KL between the lane and the golden's own, likewise (Cauchy and Schwarz).
   void expect_kl(const Report& report, const std::string& pair, const std::string& key,
                  double apart = 0) const {
-    const auto found = std::find_if(
-        report.comparisons.begin(), report.comparisons.end(),
-        [&](const Comparison& c) { return c.reference + "/" + c.subject == pair; });
+    const auto found =
+        std::find_if(report.comparisons.begin(), report.comparisons.end(),
+                     [&](const Comparison& c) { return c.reference + "/" + c.subject == pair; });
     ASSERT_NE(found, report.comparisons.end()) << pair;
     const double value = expected(key);
     const double shift = 8 * expected("float32_noise_max_abs");
@@ -82,7 +82,8 @@ TEST_P(QuantisedCheck, NoKlGateHoldsAMergeIntoSixteenBitsAgainstTheCodes) {
   const Verdict* kl = find_gate(report, "kl.mean");
   ASSERT_NE(kl, nullptr);
   EXPECT_FALSE(kl->blocking);
-  EXPECT_EQ(report.comparisons.size(), 1U) << "no re-merge: the weights behind the codes are not here";
+  EXPECT_EQ(report.comparisons.size(), 1U)
+      << "no re-merge: the weights behind the codes are not here";
   EXPECT_NE(report.status, RunStatus::kFail);
 }
 

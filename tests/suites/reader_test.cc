@@ -146,7 +146,7 @@ TEST(ReadSuiteErrors, UnknownKey) {
                     "  where:    dir/s.jsonl, line 1\n"
                     "  expected: id, input_ids, text, messages, tools, "
                     "chat_template_kwargs, now, tags, spans, pixel_values, image_grid_thw, "
-                    "pixel_values_videos, video_grid_thw, second_per_grid_ts, "
+                    "pixel_values_videos, video_grid_thw, second_per_grid_ts, expect, "
                     "completion   actual: \"input_id\""));
 }
 
