@@ -134,7 +134,7 @@ Checkpoint Checkpoint::open_gguf(const std::filesystem::path& path) {
   state.folder = path;
   state.gguf = std::make_unique<GgufFile>(GgufFile::open(path));
   state.config = gguf_config(*state.gguf);
-  GgufModel model = read_gguf_model(*state.gguf);
+  GgufModel model = read_gguf_model(*state.gguf, state.config);
   state.tensors = std::move(model.plain);
   state.vectors = std::move(model.vectors);
   opened.take_in_quantised(std::move(model.codes));

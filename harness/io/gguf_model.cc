@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -131,10 +130,10 @@ std::optional<DType> unquantised_dtype(const GgmlFormat& format) {
 
 class ModelReader {
  public:
-  explicit ModelReader(const GgufFile& file) : file_(&file), family_(&gguf_family(file)) {
-    const nlohmann::json config = gguf_config(file);
-    head_dim_ = config.at("head_dim").get<std::int64_t>();
-  }
+  ModelReader(const GgufFile& file, const nlohmann::json& config)
+      : file_(&file),
+        family_(&gguf_family(file)),
+        head_dim_(config.at("head_dim").get<std::int64_t>()) {}
 
   GgufModel read() {
     for (const GgufTensor& tensor : file_->header().tensors) {
@@ -212,14 +211,14 @@ class ModelReader {
 
   const GgufFile* file_;
   const GgufFamily* family_;
-  std::int64_t head_dim_ = 0;
+  std::int64_t head_dim_;
   GgufModel model_;
 };
 
 }  // namespace
 
-GgufModel read_gguf_model(const GgufFile& file) {
-  return ModelReader(file).read();
+GgufModel read_gguf_model(const GgufFile& file, const nlohmann::json& config) {
+  return ModelReader(file, config).read();
 }
 
 }  // namespace mg

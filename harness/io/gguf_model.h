@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "harness/io/gguf.h"
@@ -18,7 +19,8 @@ struct GgufModel {
   std::deque<std::vector<float>> vectors;
 };
 
-/// Throws Error "gguf.tensor" for a name that is not known.  `file` must outlive the result.
-GgufModel read_gguf_model(const GgufFile& file);
+/// `config` is gguf_config(file).  Throws Error "gguf.tensor" for a name that is not known.  `file`
+/// must outlive the result.
+GgufModel read_gguf_model(const GgufFile& file, const nlohmann::json& config);
 
 }  // namespace mg
