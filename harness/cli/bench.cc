@@ -13,6 +13,7 @@
 
 #include "harness/bench/synthetic_adapter.h"
 #include "harness/cli/command.h"
+#include "harness/cli/report_output.h"
 #include "harness/cli/version.h"
 #include "harness/lanes/checkpoint_source.h"
 #include "harness/run/describe.h"
@@ -22,9 +23,6 @@
 #include "kernels/core/error.h"
 #include "kernels/registry.h"
 #include "reports/atomic_file.h"
-#include "reports/formats.h"
-#include "reports/json/report_json.h"
-#include "reports/terminal/terminal.h"
 
 namespace mg {
 namespace {
@@ -195,28 +193,16 @@ void bench_lanes(BenchFlags& flags, std::vector<std::string> google_flags,
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   report.timing->wall_s = taken.count();
   report.memory = memory.peaks();
-  std::vector<std::string> files;
-  if (!flags.out.empty()) {
-    files = write_report_folder(flags.out, report);
-    flags.google_json = flags.google_json.empty() ? (flags.out / "google-benchmark.json").string()
-                                                  : flags.google_json;
-  }
-  if (!flags.google_json.empty()) {
-    write_file_atomically(flags.google_json, google);
-    files.push_back(flags.google_json);
-  }
-  if (flags.json == "-") {
-    fmt::print("{}", write_report_json(report));
-  } else {
-    if (!flags.json.empty()) {
-      write_file_atomically(flags.json, write_report_json(report));
-      files.push_back(flags.json);
-    }
-    fmt::print(
-        "{}",
-        render_terminal(
-            report, {.colour = context.terminal.colour, .width = context.terminal.width}, files));
-  }
+  give_report(report, {.out = flags.out, .json = flags.json}, context.terminal,
+              [&](std::vector<std::string>& files) {
+                if (flags.google_json.empty() && !flags.out.empty()) {
+                  flags.google_json = (flags.out / "google-benchmark.json").string();
+                }
+                if (!flags.google_json.empty()) {
+                  write_file_atomically(flags.google_json, google);
+                  files.push_back(flags.google_json);
+                }
+              });
   context.exit_code = exit_code(report.status);
 }
 

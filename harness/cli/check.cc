@@ -9,6 +9,7 @@
 
 #include "harness/cli/bench.h"
 #include "harness/cli/command.h"
+#include "harness/cli/report_output.h"
 #include "harness/cli/version.h"
 #include "harness/run/check.h"
 #include "harness/run/damage.h"
@@ -18,11 +19,9 @@
 #include "reports/atomic_file.h"
 #include "reports/csv/csv.h"
 #include "reports/digest.h"
-#include "reports/formats.h"
 #include "reports/history/baseline.h"
 #include "reports/history/store.h"
 #include "reports/json/report_json.h"
-#include "reports/terminal/terminal.h"
 
 namespace mg {
 namespace {
@@ -143,25 +142,6 @@ void require_folders(const Flags& flags) {
   }
 }
 
-/// Returns the files, the one to open first at the front.
-std::vector<std::string> write_outputs(const Flags& flags, const Report& report) {
-  std::vector<std::string> files;
-  if (!flags.out.empty()) {
-    files = write_report_folder(flags.out, report);
-  }
-  if (!flags.token_csv.empty() && !flags.token_rows.rows.empty()) {
-    write_file_atomically(flags.token_csv, render_token_csv(flags.token_rows));
-    files.push_back(flags.token_csv);
-  }
-  if (flags.json == "-") {
-    fmt::print("{}", write_report_json(report));
-  } else if (!flags.json.empty()) {
-    write_file_atomically(flags.json, write_report_json(report));
-    files.push_back(flags.json);
-  }
-  return files;
-}
-
 /// Files of earlier runs are looked at before minutes of work, not after.
 void require_earlier_runs(const Flags& flags) {
   if (flags.no_digests && (!flags.history.empty() || !flags.baseline.empty())) {
@@ -218,31 +198,26 @@ void run(Flags& flags, CommandContext& context) {
     flags.options.compare.token_rows = &flags.token_rows;
   }
 
-  std::optional<ProgressBar> bar;
-  std::string phase;
+  PhaseBar bar(context.terminal);
   const CheckProgress progress = [&](const std::string& name, double done) {
-    if (name != phase) {
-      phase = name;
-      bar.emplace(context.terminal, name);
-    }
-    bar->update(done);
+    bar.update(name, done);
   };
   Report report = flags.selftest ? run_selftest(flags.options, pool, progress)
                                  : run_check(flags.options, pool, progress);
   if (flags.bench && !report.error) {
     add_throughput(flags, pool, progress, report);
   }
-  bar.reset();
+  bar.finish();
   if (!flags.baseline.empty()) {
     hold_against_baseline(flags.baseline, report);
   }
-  const std::vector<std::string> files = write_outputs(flags, report);
-  if (flags.json != "-") {
-    fmt::print(
-        "{}",
-        render_terminal(
-            report, {.colour = context.terminal.colour, .width = context.terminal.width}, files));
-  }
+  give_report(report, {.out = flags.out, .json = flags.json}, context.terminal,
+              [&](std::vector<std::string>& files) {
+                if (!flags.token_csv.empty() && !flags.token_rows.rows.empty()) {
+                  write_file_atomically(flags.token_csv, render_token_csv(flags.token_rows));
+                  files.push_back(flags.token_csv);
+                }
+              });
   append_to_history(flags, report);
   context.exit_code = exit_code(report.status);
 }

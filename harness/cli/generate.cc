@@ -2,15 +2,11 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <optional>
 
 #include "harness/cli/command.h"
+#include "harness/cli/report_output.h"
 #include "harness/cli/version.h"
 #include "harness/run/generate.h"
-#include "reports/atomic_file.h"
-#include "reports/formats.h"
-#include "reports/json/report_json.h"
-#include "reports/terminal/terminal.h"
 
 namespace mg {
 namespace {
@@ -26,33 +22,11 @@ void generate_texts(GenerateFlags& flags, CommandContext& context) {
   ThreadPool pool(flags.threads);
   flags.options.command = context.command_line;
   flags.options.version = kVersion;
-  std::optional<ProgressBar> bar;
-  std::string phase;
-  const Report report =
-      run_generate(flags.options, pool, [&](const std::string& name, double done) {
-        if (name != phase) {
-          phase = name;
-          bar.emplace(context.terminal, name);
-        }
-        bar->update(done);
-      });
-  bar.reset();
-  std::vector<std::string> files;
-  if (!flags.out.empty()) {
-    files = write_report_folder(flags.out, report);
-  }
-  if (flags.json == "-") {
-    fmt::print("{}", write_report_json(report));
-  } else {
-    if (!flags.json.empty()) {
-      write_file_atomically(flags.json, write_report_json(report));
-      files.push_back(flags.json);
-    }
-    fmt::print(
-        "{}",
-        render_terminal(
-            report, {.colour = context.terminal.colour, .width = context.terminal.width}, files));
-  }
+  PhaseBar bar(context.terminal);
+  const Report report = run_generate(
+      flags.options, pool, [&](const std::string& name, double done) { bar.update(name, done); });
+  bar.finish();
+  give_report(report, {.out = flags.out, .json = flags.json}, context.terminal);
   context.exit_code = exit_code(report.status);
 }
 

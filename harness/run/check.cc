@@ -1,7 +1,6 @@
 #include "harness/run/check.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -10,7 +9,7 @@
 #include "harness/lint/lint.h"
 #include "harness/run/describe.h"
 #include "harness/run/logit_metrics.h"
-#include "harness/run/memory.h"
+#include "harness/run/report_run.h"
 #include "harness/run/token_texts.h"
 #include "harness/run/told_once.h"
 #include "harness/verdict/floor.h"
@@ -54,54 +53,30 @@ class Check {
   }
 
   Report run() {
-    const auto begin = Clock::now();
-    report_.timing.emplace();
-    report_.timing->started = utc_now();
-    try {
-      phases();
-    } catch (const Error& error) {
-      record(error);
-    }
-    decide();
-    report_.timing->wall_s = seconds_since(begin);
-    report_.memory = memory_.peaks();
+    run_.run([this] { phases(); });
     return std::move(report_);
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  static double seconds_since(Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-
-  template <typename Body>
-  void phase(const std::string& name, const Body& body) {
-    const auto begin = Clock::now();
-    progress_(name, 0.0);
-    body();
-    report_.timing->phases.push_back({name, seconds_since(begin)});
-  }
-
   void phases() {
     choose_engine();
-    phase("lint", [this] { lint(); });
-    phase("open", [this] { open(); });
+    run_.phase("lint", [this] { lint(); });
+    run_.phase("open", [this] { open(); });
     if (options_.digests) {
-      phase("digest", [this] { digest(); });
+      run_.phase("digest", [this] { digest(); });
     }
     if (options_.audit) {
-      phase("audit", [this] { audit(); });
+      run_.phase("audit", [this] { audit(); });
     }
     if (options_.audit && !base_->model.arch->forward) {
       leave_outputs_out();
     } else if (merged_->model.problems.empty()) {
-      phase("floor", [this] {
+      run_.phase("floor", [this] {
         look_at_weights();
         measure_noise();
       });
-      phase("compare", [this] { compare(); });
-      phase("judge", [this] { judge_outputs(); });
+      run_.phase("compare", [this] { compare(); });
+      run_.phase("judge", [this] { judge_outputs(); });
     } else {
       skip_comparison();
     }
@@ -341,25 +316,6 @@ class Check {
     }
   }
 
-  void record(const Error& error) {
-    const ErrorParts& parts = error.parts();
-    report_.error = {.code = parts.code,
-                     .what = parts.what,
-                     .where = parts.where,
-                     .expected = parts.expected,
-                     .actual = parts.actual,
-                     .hint = parts.hint};
-    internal_ = error.kind() == ErrorKind::kInternal;
-  }
-
-  void decide() {
-    report_.status = decide_status({.findings = report_.findings,
-                                    .verdicts = report_.verdicts,
-                                    .input_error = report_.error.has_value() && !internal_,
-                                    .internal_error = report_.error.has_value() && internal_,
-                                    .not_checked = !report_.not_checked.empty()});
-  }
-
   void add_findings(std::vector<Finding> findings) {
     for (Finding& finding : findings) {
       report_.findings.push_back(std::move(finding));
@@ -369,9 +325,8 @@ class Check {
   CheckOptions options_;
   ThreadPool& pool_;
   const CheckProgress& progress_;
-  MemoryWatch memory_;
   Report report_;
-  bool internal_ = false;
+  ReportRun run_{report_, progress_};
   std::unique_ptr<OpenModel> base_;
   std::unique_ptr<OpenAdapter> adapter_;
   std::unique_ptr<OpenModel> merged_;

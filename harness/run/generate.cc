@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -12,9 +11,9 @@
 #include "harness/lanes/checkpoint_source.h"
 #include "harness/run/describe.h"
 #include "harness/run/logit_metrics.h"
-#include "harness/run/memory.h"
 #include "harness/run/models.h"
 #include "harness/run/prompts.h"
+#include "harness/run/report_run.h"
 #include "kernels/core/error.h"
 #include "kernels/registry.h"
 
@@ -63,46 +62,17 @@ class Generate {
   }
 
   Report run() {
-    const auto begin = Clock::now();
-    report_.timing.emplace();
-    report_.timing->started = utc_now();
-    bool internal = false;
-    try {
-      phase("open", [this] { open(); });
-      phase("floor", [this] { measure_margin(); });
-      phase("generate", [this] { generate(); });
+    run_.run([this] {
+      run_.phase("open", [this] { open(); });
+      run_.phase("floor", [this] { measure_margin(); });
+      run_.phase("generate", [this] { generate(); });
       summarise();
       judge();
-    } catch (const Error& error) {
-      const ErrorParts& parts = error.parts();
-      report_.error = {parts.code,     parts.what,   parts.where,
-                       parts.expected, parts.actual, parts.hint};
-      internal = error.kind() == ErrorKind::kInternal;
-    }
-    report_.status = decide_status({.findings = report_.findings,
-                                    .verdicts = report_.verdicts,
-                                    .input_error = report_.error.has_value() && !internal,
-                                    .internal_error = report_.error.has_value() && internal,
-                                    .not_checked = false});
-    report_.timing->wall_s = seconds_since(begin);
-    report_.memory = memory_.peaks();
+    });
     return std::move(report_);
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  static double seconds_since(Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-
-  template <typename Body>
-  void phase(const std::string& name, const Body& body) {
-    const auto begin = Clock::now();
-    progress_(name, 0.0);
-    body();
-    report_.timing->phases.push_back({name, seconds_since(begin)});
-  }
-
   void open() {
     EngineOptions& engine = options_.engine;
     const BackendOptions settings{
@@ -426,8 +396,8 @@ class Generate {
   GenerateOptions options_;
   ThreadPool& pool_;
   const CheckProgress& progress_;
-  MemoryWatch memory_;
   Report report_;
+  ReportRun run_{report_, progress_};
   GenerationResult result_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<OpenModel> base_;
