@@ -28,6 +28,8 @@ namespace mg {
 
 class RowStatistics;  // kernels/row_statistics.h
 class ThreadPool;
+struct EightBitMatrix;  // kernels/core/dequantise.h
+struct FourBitMatrix;
 
 /// How activations are kept (DESIGN.md section 3): FP32, or rounded to FP16 / BF16 after every
 /// operation.
@@ -63,11 +65,22 @@ struct Mat {
   }
 };
 
-/// A stored weight matrix.  `transposed`: [K, M] (Conv1D) instead of [M, K].  Quantised formats
-/// become further members here, decoded by the backend a panel at a time.
+/// What a weight that is stored as codes is decoded from (kernels/core/dequantise.h): one of the
+/// two.  Neither: a plain weight, or codes of a form that the host alone decodes.
+struct WeightCodes {
+  const FourBitMatrix* four_bit = nullptr;
+  const EightBitMatrix* eight_bit = nullptr;
+
+  bool empty() const { return four_bit == nullptr && eight_bit == nullptr; }
+};
+
+/// A stored weight matrix.  `transposed`: [K, M] (Conv1D) instead of [M, K].
 struct Weight {
   TensorView values;
   bool transposed = false;
+  // `values` are what these give, bit for bit.  A backend that takes codes reads them in place of
+  // the values, whose bytes need not be there; to others they say nothing.
+  WeightCodes codes = {};
 
   bool empty() const { return values.empty(); }
   std::int64_t outputs() const { return values.dim(transposed ? 1 : 0); }
@@ -150,6 +163,9 @@ class Backend {
   /// bytes.
   virtual void prefetch(std::span<const Weight> weights) { static_cast<void>(weights); }
   virtual void release(std::span<const Weight> weights) { static_cast<void>(weights); }
+  /// Whether it decodes weights by itself: those announced with Weight::codes, until they are
+  /// released, wherever their `values` are named.
+  virtual bool takes_codes() const { return false; }
 
   // Embedding
   // ---------------------------------------------------------------------------------------------

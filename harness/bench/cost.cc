@@ -53,7 +53,7 @@ WorkCost cost_of(WeightSource& source, std::int64_t tokens, std::int64_t logit_r
   const auto heads = static_cast<double>(config.num_attention_heads * config.head_dim);
   const auto kv = static_cast<double>(config.num_key_value_heads * config.head_dim);
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
-    const Size size = layer_size(source.layer(l), config, tokens);
+    const Size size = layer_size(source.layer_in_codes(l), config, tokens);
     const auto window =
         static_cast<double>(config.layers[static_cast<std::size_t>(l)].sliding_window);
     const double seen = window > 0 ? std::min(window, keys_per_token) : keys_per_token;
@@ -82,7 +82,7 @@ std::uint64_t weight_bytes(WeightSource& source) {
     bytes += delta->a.bytes + delta->b.bytes;
   }
   for (std::int64_t l = 0; l < source.config().num_hidden_layers; ++l) {
-    LayerWeights layer = source.layer(l);
+    LayerWeights layer = source.layer_in_codes(l);
     for_each_stored(layer, add);
     std::uint64_t stored = 0;  // for_each_matrix() visits these and the low-rank parts
     std::uint64_t all = 0;

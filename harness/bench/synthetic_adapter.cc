@@ -7,7 +7,7 @@ namespace mg {
 SyntheticAdapter::SyntheticAdapter(WeightSource& base, std::int64_t rank, std::uint64_t seed)
     : base_(base), random_(seed) {
   for (std::int64_t l = 0; l < base.config().num_hidden_layers; ++l) {
-    LayerWeights layer = base.layer(l);
+    LayerWeights layer = base.layer_in_codes(l);  // the views alone
     for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate,
                            &layer.up, &layer.gate_up, &layer.down}) {
       adapt(*linear, rank);

@@ -13,19 +13,30 @@ namespace mg {
 
 class SyntheticAdapter final : public WeightSource {
  public:
-  /// `base` outlives the source and keeps its layers where they are (CheckpointSource does).
+  /// `base` outlives the source and keeps its layers where they are (CheckpointSource does); it
+  /// reads and releases their bytes.
   SyntheticAdapter(WeightSource& base, std::int64_t rank, std::uint64_t seed);
 
   const ModelConfig& config() const override { return base_.config(); }
   const GlobalWeights& globals() override { return base_.globals(); }
   const LayerWeights& layer(std::int64_t index) override {
+    base_.layer(index);  // what is stored as codes has its bytes from here on
     return layers_[static_cast<std::size_t>(index)];
   }
   void prefetch_layer(std::int64_t index) override { base_.prefetch_layer(index); }
   void release_layer(std::int64_t index) override { base_.release_layer(index); }
   const LayerWeights* ahead(std::int64_t index) const override {
-    return &layers_[static_cast<std::size_t>(index)];
+    return base_.ahead(index) == nullptr ? nullptr : &layers_[static_cast<std::size_t>(index)];
   }
+  const LayerWeights& layer_in_codes(std::int64_t index) override {
+    base_.layer_in_codes(index);
+    return layers_[static_cast<std::size_t>(index)];
+  }
+  const LayerWeights* ahead_in_codes(std::int64_t index) const override {
+    return base_.ahead_in_codes(index) == nullptr ? nullptr
+                                                  : &layers_[static_cast<std::size_t>(index)];
+  }
+  WeightCodes codes_of(const TensorView& matrix) const override { return base_.codes_of(matrix); }
   void check_intact() const override { base_.check_intact(); }
 
  private:

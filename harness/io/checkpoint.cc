@@ -244,6 +244,10 @@ DecodedHold Checkpoint::decode(const StoredTensor& tensor, ThreadPool* pool) con
       });
 }
 
+std::int64_t Checkpoint::copies_decoded() const {
+  return state_->decoded == nullptr ? 0 : state_->decoded->fills();
+}
+
 const std::filesystem::path& Checkpoint::folder() const {
   return state_->folder;
 }

@@ -3,6 +3,7 @@
 // adapters (adapter.h).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -68,6 +69,8 @@ class Checkpoint {
   /// `pool` (or by the calling thread alone) unless somebody holds it already.  Nothing for a plain
   /// tensor, whose bytes are there anyway.  Thread-safe; the checkpoint must outlive it.
   DecodedHold decode(const StoredTensor& tensor, ThreadPool* pool = nullptr) const;
+  /// How many such copies were made so far.
+  std::int64_t copies_decoded() const;
 
   /// Read-ahead / drop of a tensor's pages (of its codes), see MappedFile.
   void prefetch(const StoredTensor& tensor) const;

@@ -86,6 +86,7 @@ DecodedHold DecodedMemory::hold(std::size_t index, const std::function<void(std:
   }
   open(index);
   fill(address(index));
+  ++fills_;
   // The deleter runs when the last holder goes, maybe while another asks anew: it takes the lock
   // and looks whether somebody filled the range again meanwhile.
   DecodedHold held(address(index), [this, index](const void*) {

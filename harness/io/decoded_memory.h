@@ -4,7 +4,9 @@
 // harness/io.  Tested in tests/io/quantised_test.cc.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,6 +32,8 @@ class DecodedMemory {
   /// Range `index` with what `fill` writes into it; filled once however many hold it, emptied with
   /// the last.  Thread-safe; the holds must not outlive this.
   DecodedHold hold(std::size_t index, const std::function<void(std::byte*)>& fill);
+  /// How often a range was filled so far.
+  std::int64_t fills() const { return fills_; }
 
  private:
   struct Slot {
@@ -44,6 +48,7 @@ class DecodedMemory {
   std::size_t bytes_ = 0;
   std::vector<std::size_t> offsets_;  // one more than ranges
   std::vector<Slot> slots_;
+  std::atomic<std::int64_t> fills_ = 0;
   std::string owner_;
 };
 

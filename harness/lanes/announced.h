@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/model/weights.h"
+#include "harness/lanes/weight_source.h"
 #include "kernels/backend.h"
 
 namespace mg {
@@ -16,8 +16,9 @@ class Announced {
       : backend_(&backend), matrices_(std::move(matrices)) {
     backend_->prefetch(matrices_);
   }
-  /// Every matrix of a layer.
-  Announced(Backend& backend, const LayerWeights& layer) : Announced(backend, matrices_of(layer)) {}
+  /// Every matrix of a layer of `source`, as codes where the backend takes them.
+  Announced(Backend& backend, const WeightSource& source, const LayerWeights& layer)
+      : Announced(backend, matrices_of(backend, source, layer)) {}
   Announced(Announced&& other) noexcept
       : backend_(std::exchange(other.backend_, nullptr)), matrices_(std::move(other.matrices_)) {}
   Announced& operator=(Announced&& other) noexcept {
@@ -33,11 +34,13 @@ class Announced {
   bool empty() const { return backend_ == nullptr; }
 
  private:
-  static std::vector<Weight> matrices_of(const LayerWeights& layer) {
+  static std::vector<Weight> matrices_of(const Backend& backend, const WeightSource& source,
+                                         const LayerWeights& layer) {
     std::vector<Weight> matrices;
     for_each_matrix(layer, [&](const TensorView& values) {
       if (!values.empty()) {
-        matrices.push_back({values, false});
+        matrices.push_back(
+            {values, false, backend.takes_codes() ? source.codes_of(values) : WeightCodes{}});
       }
     });
     return matrices;
@@ -46,5 +49,15 @@ class Announced {
   Backend* backend_ = nullptr;
   std::vector<Weight> matrices_;
 };
+
+/// A layer of a lane as the lane's backend wants it; Announced() tells the backend of it.
+inline const LayerWeights& layer_for(const Backend& backend, WeightSource& source,
+                                     std::int64_t index) {
+  return backend.takes_codes() ? source.layer_in_codes(index) : source.layer(index);
+}
+inline const LayerWeights* ahead_for(const Backend& backend, const WeightSource& source,
+                                     std::int64_t index) {
+  return backend.takes_codes() ? source.ahead_in_codes(index) : source.ahead(index);
+}
 
 }  // namespace mg

@@ -339,6 +339,7 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
   layers_.resize(layers);
   stored_.resize(layers);
   holds_.resize(layers);
+  in_codes_holds_.resize(layers);
   Builder builder{*this, adapter};
   builder.fill_globals(globals_);
   for (std::size_t l = 0; l < layers; ++l) {
@@ -354,6 +355,22 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
   }
   hold(globals, global_holds_);
   compute_dora(-1);
+  find_codes();
+}
+
+void CheckpointSource::find_codes() {
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    for_each_matrix(layers_[l], [&](const TensorView& matrix) {
+      for (const StoredTensor* tensor : stored_[l]) {
+        const QuantisedTensor* codes = tensor->quantised;
+        if (codes != nullptr && tensor->view.data == matrix.data &&
+            codes->shape() == matrix.shape &&
+            (codes->four_bit() != nullptr || codes->eight_bit() != nullptr)) {
+          coded_.emplace(matrix.data, tensor);
+        }
+      }
+    });
+  }
 }
 
 void CheckpointSource::hold(const std::vector<const StoredTensor*>& tensors,
@@ -366,6 +383,12 @@ void CheckpointSource::hold(const std::vector<const StoredTensor*>& tensors,
 }
 
 CheckpointSource::~CheckpointSource() = default;
+
+bool CheckpointSource::needs_dora(std::int64_t layer) const {
+  return std::any_of(pending_.begin(), pending_.end(), [layer](const PendingDora& pending) {
+    return pending.layer == layer && pending.delta->dora.empty();
+  });
+}
 
 void CheckpointSource::compute_dora(std::int64_t layer) {
   for (PendingDora& pending : pending_) {
@@ -392,6 +415,42 @@ const LayerWeights* CheckpointSource::ahead(std::int64_t index) const {
   return codes ? nullptr : &layers_[at];
 }
 
+WeightCodes CheckpointSource::codes_of(const TensorView& matrix) const {
+  const auto found = coded_.find(matrix.data);
+  if (found == coded_.end()) {
+    return {};
+  }
+  const QuantisedTensor& codes = *found->second->quantised;
+  return {codes.four_bit(), codes.eight_bit()};
+}
+
+std::vector<const StoredTensor*> CheckpointSource::values_beside_codes(std::int64_t layer) const {
+  std::vector<const StoredTensor*> others;
+  for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(layer)]) {
+    if (tensor->quantised != nullptr && coded_.count(tensor->view.data) == 0) {
+      others.push_back(tensor);
+    }
+  }
+  return others;
+}
+
+const LayerWeights& CheckpointSource::layer_in_codes(std::int64_t index) {
+  const auto at = static_cast<std::size_t>(index);
+  if (needs_dora(index)) {  // norms of the values, once
+    std::vector<DecodedHold> values;
+    hold(stored_[at], values);
+    compute_dora(index);
+  }
+  if (in_codes_holds_[at].empty()) {
+    hold(values_beside_codes(index), in_codes_holds_[at]);
+  }
+  return layers_[at];
+}
+
+const LayerWeights* CheckpointSource::ahead_in_codes(std::int64_t index) const {
+  return values_beside_codes(index).empty() ? &layers_[static_cast<std::size_t>(index)] : nullptr;
+}
+
 void CheckpointSource::prefetch_layer(std::int64_t index) {
   for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(index)]) {
     checkpoint_->prefetch(*tensor);
@@ -400,6 +459,7 @@ void CheckpointSource::prefetch_layer(std::int64_t index) {
 
 void CheckpointSource::release_layer(std::int64_t index) {
   holds_[static_cast<std::size_t>(index)].clear();
+  in_codes_holds_[static_cast<std::size_t>(index)].clear();
   for (const StoredTensor* tensor : stored_[static_cast<std::size_t>(index)]) {
     checkpoint_->release(*tensor);
   }

@@ -3,6 +3,7 @@
 // adapter.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -31,6 +32,9 @@ class CheckpointSource final : public WeightSource {
   void prefetch_layer(std::int64_t index) override;
   void release_layer(std::int64_t index) override;
   const LayerWeights* ahead(std::int64_t index) const override;
+  const LayerWeights& layer_in_codes(std::int64_t index) override;
+  const LayerWeights* ahead_in_codes(std::int64_t index) const override;
+  WeightCodes codes_of(const TensorView& matrix) const override;
   void check_intact() const override { checkpoint_->check_intact(); }
 
  private:
@@ -39,6 +43,11 @@ class CheckpointSource final : public WeightSource {
   /// Norms of the layer's DoRA weights (-1: the globals'), on first use: each reads its base weight
   /// once.
   void compute_dora(std::int64_t layer);
+  bool needs_dora(std::int64_t layer) const;
+  /// Remembers which matrices of layers a backend may take as codes.
+  void find_codes();
+  /// The layer's weights stored as codes that a backend must be given as values.
+  std::vector<const StoredTensor*> values_beside_codes(std::int64_t layer) const;
   /// Takes the FP32 copies of the layer's quantised weights.
   void hold(const std::vector<const StoredTensor*>& tensors, std::vector<DecodedHold>& holds) const;
 
@@ -49,7 +58,9 @@ class CheckpointSource final : public WeightSource {
   std::vector<std::vector<const StoredTensor*>>
       stored_;  // by layer: what to read ahead and release
   ThreadPool* pool_;
-  std::vector<std::vector<DecodedHold>> holds_;  // by layer, while it is in use
+  std::vector<std::vector<DecodedHold>> holds_;            // by layer, while it is in use
+  std::vector<std::vector<DecodedHold>> in_codes_holds_;   // the same of layer_in_codes()
+  std::map<const std::byte*, const StoredTensor*> coded_;  // by the address of its values
   std::vector<DecodedHold> global_holds_;
   std::vector<PendingDora> pending_;
   std::vector<std::unique_ptr<std::vector<float>>>

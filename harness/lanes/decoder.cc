@@ -59,8 +59,8 @@ Decoder::Decoder(std::span<const Lane> lanes, std::vector<std::int64_t> capaciti
     const Weight& head = lane.source->globals().lm_head.weight;
     resident_.emplace_back(backend_, std::vector<Weight>{head});
     for (std::int64_t l = 0; l < config_.num_hidden_layers && !options_.streamed; ++l) {
-      if (const LayerWeights* layer = lane.source->ahead(l)) {
-        resident_.emplace_back(backend_, *layer);
+      if (const LayerWeights* layer = ahead_for(backend_, *lane.source, l)) {
+        resident_.emplace_back(backend_, *lane.source, *layer);
       }
     }
   }
@@ -207,9 +207,9 @@ void Decoder::run_layer(std::int64_t l, const std::vector<Piece>& pieces, const 
   std::vector<const LayerWeights*> weights;
   std::vector<Announced> in_use;
   for (const Lane& lane : lanes_) {
-    weights.push_back(&lane.source->layer(l));
-    if (options_.streamed || lane.source->ahead(l) == nullptr) {
-      in_use.emplace_back(backend_, *weights.back());
+    weights.push_back(&layer_for(backend_, *lane.source, l));
+    if (options_.streamed || ahead_for(backend_, *lane.source, l) == nullptr) {
+      in_use.emplace_back(backend_, *lane.source, *weights.back());
     }
     if (options_.streamed && l + 1 < config_.num_hidden_layers) {
       lane.source->prefetch_layer(l + 1);

@@ -164,15 +164,16 @@ void LayerStack::layer(std::int64_t l) {
   in_use.resize(lanes_.size());
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     WeightSource& source = *lanes_[i].source;
-    weights.push_back(&source.layer(stored));
+    weights.push_back(&layer_for(*lanes_[i].backend, source, stored));
     if (in_use[i].empty()) {
-      in_use[i] = Announced(*lanes_[i].backend, *weights[i]);
+      in_use[i] = Announced(*lanes_[i].backend, source, *weights[i]);
     }
   }
   for (std::size_t i = 0; i < lanes_.size() && l + 1 < config().num_hidden_layers; ++i) {
-    lanes_[i].source->prefetch_layer(stored + 1);
-    if (const LayerWeights* next = lanes_[i].source->ahead(stored + 1)) {
-      ahead_[i] = Announced(*lanes_[i].backend, *next);
+    WeightSource& source = *lanes_[i].source;
+    source.prefetch_layer(stored + 1);
+    if (const LayerWeights* next = ahead_for(*lanes_[i].backend, source, stored + 1)) {
+      ahead_[i] = Announced(*lanes_[i].backend, source, *next);
     }
   }
   copy_reference_to_forced();

@@ -29,6 +29,15 @@ class WeightSource {
     static_cast<void>(index);
     return nullptr;
   }
+  /// The two for a backend that takes codes (Backend::takes_codes): a matrix that codes_of() knows
+  /// has no bytes then, unless somebody asked for layer() too.
+  virtual const LayerWeights& layer_in_codes(std::int64_t index) { return layer(index); }
+  virtual const LayerWeights* ahead_in_codes(std::int64_t index) const { return ahead(index); }
+  /// What a matrix of a layer is decoded from; empty where its bytes are what is stored.
+  virtual WeightCodes codes_of(const TensorView& matrix) const {
+    static_cast<void>(matrix);
+    return {};
+  }
   /// Throws Error "file.shrank" if results may rest on bytes that are gone.
   virtual void check_intact() const = 0;
 };

@@ -79,6 +79,7 @@ class CudaBackend final : public Backend {
   void fill_zero(Mat out) override;
   void prefetch(std::span<const Weight> weights) override { weights_.announce(weights); }
   void release(std::span<const Weight> weights) override { weights_.forget(weights); }
+  bool takes_codes() const override { return true; }
   // embedding.cc
   void embed(const TensorView& table, std::span<const std::int32_t> ids, double factor,
              Mat out) override;

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/core/dequantise.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/row_sums.h"
 #include "kernels/row_statistics.h"
@@ -77,6 +78,14 @@ void layer_norm(Rows x, Stored weight, Stored bias, double eps, Rows out, Elemen
 /// A stored matrix [rows, cols] as `element`, its rows `stride` apart.
 void convert(Stored matrix, std::int64_t rows, std::int64_t cols, void* out, std::int64_t stride,
              Element element, cudaStream_t stream);
+
+// dequantise.cu
+/// Rows [begin, begin + count) of a matrix of codes, all its parts in device memory, as `element`,
+/// `stride` apart: the bits of mg::dequantise_rows() before they are rounded.
+void dequantise(const FourBitMatrix& matrix, std::int64_t begin, std::int64_t count, void* out,
+                std::int64_t stride, Element element, cudaStream_t stream);
+void dequantise(const EightBitMatrix& matrix, std::int64_t begin, std::int64_t count, void* out,
+                std::int64_t stride, Element element, cudaStream_t stream);
 
 // low_rank.cu
 /// y += scale * product, each step rounded.

@@ -32,10 +32,9 @@ void CudaBackend::multiply(const Rows& x, const void* w, std::int64_t w_stride,
 
 void CudaBackend::product_in_pieces(const Rows& x, const Weight& weight, const void* bias,
                                     const Rows& out) {
-  const Lease raw = weights_.use(weight.values);
+  const Lease raw = weights_.use(weight);
   const std::int64_t row = weight.values.dim(1);
   const std::int64_t stride = aligned_stride(row, element_);
-  const DType dtype = weight.values.dtype;
   // [inputs, outputs] is converted whole: its outputs are columns.
   const std::int64_t rows = weight.values.dim(0);
   const std::int64_t wanted =
@@ -57,9 +56,7 @@ void CudaBackend::product_in_pieces(const Rows& x, const Weight& weight, const v
   }
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    const auto* from =
-        static_cast<const std::byte*>(raw.data()) + begin * row * dtype_bits(dtype) / 8;
-    convert({from, dtype}, count, row, piece.data(), stride, element_, device_.compute());
+    raw.convert_rows(begin, count, row, piece.data(), stride, element_, device_.compute());
     const auto shifted = [&](const void* base) -> const void* {
       return base == nullptr ? nullptr : static_cast<const std::byte*>(base) + bytes_of(begin);
     };

@@ -34,6 +34,7 @@ DType dtype_of(Element element) {
 Lease::Lease(Lease&& other) noexcept
     : data_(other.data_),
       dtype_(other.dtype_),
+      codes_(other.codes_),
       own_(std::move(other.own_)),
       holders_(std::exchange(other.holders_, nullptr)),
       mutex_(other.mutex_) {}
@@ -43,6 +44,21 @@ Lease::~Lease() {
     const std::lock_guard lock(*mutex_);
     --*holders_;
   }
+}
+
+Stored Lease::stored() const {
+  MG_CHECK(!codes_, "what is read as it is stored was announced without codes");
+  return {data_, dtype_};
+}
+
+void Lease::convert_rows(std::int64_t begin, std::int64_t count, std::int64_t cols, void* out,
+                         std::int64_t stride, Element element, cudaStream_t stream) const {
+  if (codes_) {
+    codes_->decode(begin, count, out, stride, element, stream);
+    return;
+  }
+  const auto* from = static_cast<const std::byte*>(data_) + begin * cols * dtype_bits(dtype_) / 8;
+  convert({from, dtype_}, count, cols, out, stride, element, stream);
 }
 
 WeightStore::WeightStore(Device& device, Element element, int threads)
@@ -77,6 +93,9 @@ void WeightStore::announce(std::span<const Weight> weights) {
         queue_.push_back(entry.get());
       }
       ++entry->announced;
+      if (entry->codes.empty()) {
+        entry->codes = weight.codes;
+      }
     }
   }
   changed_.notify_all();
@@ -86,12 +105,20 @@ void WeightStore::forget(std::span<const Weight> weights) {
   std::unique_lock lock(mutex_);
   for (const Weight& weight : weights) {
     const auto found = entries_.find(key_of(weight.values));
-    if (weight.empty() || found == entries_.end() || --found->second->announced > 0) {
+    if (weight.empty() || found == entries_.end()) {
       continue;
     }
     Entry& entry = *found->second;
-    // The bytes may be gone after this call: an upload that has begun must have read them.
+    const bool last = --entry.announced == 0;
+    if (!last && entry.codes.empty()) {
+      continue;  // the others' bytes are the same
+    }
+    // The bytes may be gone after this call, the values' of codes though others hold the codes: an
+    // upload that has begun must have read them.
     changed_.wait(lock, [&] { return entry.state != State::kUploading; });
+    if (!last) {
+      continue;
+    }
     std::erase(queue_, &entry);
     entries_.erase(found);
   }
@@ -108,13 +135,14 @@ void WeightStore::work() {
     Entry& entry = *queue_.front();
     queue_.pop_front();
     entry.state = State::kUploading;
+    const Parcel parcel = parcel_of_entry(entry);
     lock.unlock();
     Memory memory;
     std::exception_ptr failure;
     try {
-      memory = device_.take(entry.view.bytes, device_.upload());
+      memory = device_.take(parcel.bytes, device_.upload());
       if (!memory.empty()) {
-        send(entry.view, memory.data());
+        send(parcel, memory.data());
         entry.uploaded.record(device_.upload());
       }
     } catch (...) {
@@ -129,21 +157,34 @@ void WeightStore::work() {
   }
 }
 
-void WeightStore::send(const TensorView& view, void* to) {
+Parcel WeightStore::parcel_of_entry(Entry& entry) {
+  entry.raw_is_codes = !entry.codes.empty();
+  return entry.raw_is_codes ? parcel_of(entry.codes) : parcel_of(entry.view);
+}
+
+void WeightStore::send(const Parcel& parcel, void* to) {
   const std::lock_guard lock(sending_);
-  for (std::size_t begin = 0; begin < view.bytes; begin += kSlotBytes) {
+  for (std::size_t begin = 0; begin < parcel.bytes; begin += kSlotBytes) {
     if (slots_.size() < 2) {
       slots_.emplace_back(kSlotBytes);
     }
     Pinned& slot = slots_[next_slot_ % slots_.size()];
     ++next_slot_;
     slot.last_copy().wait();
-    const std::size_t count = std::min(kSlotBytes, view.bytes - begin);
-    copiers_.for_chunks(static_cast<std::int64_t>(count), kCopyGrain,
-                        [&](std::int64_t from, std::int64_t end) {
-                          std::memcpy(slot.data() + from, view.data + begin + from,
-                                      static_cast<std::size_t>(end - from));
-                        });
+    const std::size_t count = std::min(kSlotBytes, parcel.bytes - begin);
+    for (const Parcel::Part& part : parcel.parts) {
+      const std::size_t first = std::max(begin, part.at);
+      const std::size_t last = std::min(begin + count, part.at + part.bytes);
+      if (first >= last) {
+        continue;
+      }
+      copiers_.for_chunks(static_cast<std::int64_t>(last - first), kCopyGrain,
+                          [&](std::int64_t from, std::int64_t end) {
+                            std::memcpy(slot.data() + (first - begin) + from,
+                                        part.from + (first - part.at) + from,
+                                        static_cast<std::size_t>(end - from));
+                          });
+    }
     check(cudaMemcpyAsync(static_cast<std::byte*>(to) + begin, slot.data(), count,
                           cudaMemcpyHostToDevice, device_.upload()),
           "uploading a weight", count, "bytes");
@@ -156,11 +197,11 @@ WeightStore::Entry* WeightStore::find(const TensorView& view) {
   return found == entries_.end() ? nullptr : found->second.get();
 }
 
-void WeightStore::send_in_order(const TensorView& view, void* to, Event& uploaded) {
+void WeightStore::send_in_order(const Parcel& parcel, void* to, Event& uploaded) {
   // The memory is free once the compute stream has come here, and not before.
   uploaded.record(device_.compute());
   uploaded.hold(device_.upload());
-  send(view, to);
+  send(parcel, to);
   uploaded.record(device_.upload());
   uploaded.hold(device_.compute());
 }
@@ -175,12 +216,21 @@ void WeightStore::bring(Entry& entry, std::unique_lock<std::mutex>& lock) {
     entry.uploaded.hold(device_.compute());
     return;
   }
+  const Parcel parcel = parcel_of_entry(entry);
   lock.unlock();  // making room may evict
-  Memory memory = device_.allocate(entry.view.bytes, "making room for a weight");
-  send_in_order(entry.view, memory.data(), entry.uploaded);
+  Memory memory = device_.allocate(parcel.bytes, "making room for a weight");
+  send_in_order(parcel, memory.data(), entry.uploaded);
   lock.lock();
   entry.raw = std::move(memory);
   entry.state = State::kHere;
+}
+
+Lease WeightStore::lease_of(Entry& entry) {
+  Lease lease = lease_of(entry, entry.raw, entry.view.dtype);
+  if (entry.raw_is_codes) {
+    lease.codes_.emplace(entry.codes, entry.raw.data());
+  }
+  return lease;
 }
 
 Lease WeightStore::lease_of(Entry& entry, const Memory& memory, DType dtype) {
@@ -194,28 +244,34 @@ Lease WeightStore::lease_of(Entry& entry, const Memory& memory, DType dtype) {
   return lease;
 }
 
-Lease WeightStore::use(const TensorView& view) {
+Lease WeightStore::use(const Weight& weight) {
+  const TensorView& view = weight.values;
   MG_CHECK(is_float(view.dtype), "a weight has a floating-point dtype");
   {
     std::unique_lock lock(mutex_);
     if (Entry* entry = find(view)) {
       bring(*entry, lock);
-      return lease_of(*entry, entry->raw, view.dtype);
+      return lease_of(*entry);
     }
   }
+  const Parcel parcel = weight.codes.empty() ? parcel_of(view) : parcel_of(weight.codes);
   Lease lease;
-  lease.own_ = device_.allocate(view.bytes, "making room for a weight");
+  lease.own_ = device_.allocate(parcel.bytes, "making room for a weight");
   lease.data_ = lease.own_.data();
   lease.dtype_ = view.dtype;
+  if (!weight.codes.empty()) {
+    lease.codes_.emplace(weight.codes, lease.data_);
+  }
   Event uploaded;
-  send_in_order(view, lease.own_.data(), uploaded);
+  send_in_order(parcel, lease.own_.data(), uploaded);
   return lease;
 }
 
 std::optional<Lease> WeightStore::resident(const TensorView& view) {
   std::unique_lock lock(mutex_);
   Entry* entry = find(view);
-  if (entry == nullptr || entry->state == State::kAbsent || entry->failure) {
+  if (entry == nullptr || entry->state == State::kAbsent || entry->failure ||
+      !entry->codes.empty()) {
     return std::nullopt;
   }
   changed_.wait(
@@ -224,10 +280,18 @@ std::optional<Lease> WeightStore::resident(const TensorView& view) {
     return std::nullopt;
   }
   entry->uploaded.hold(device_.compute());
-  return lease_of(*entry, entry->raw, view.dtype);
+  return lease_of(*entry);
 }
 
-bool WeightStore::fits_as_stored(const Weight& weight) const {
+bool WeightStore::fits_as_stored(const Weight& weight) {
+  {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(weight.values);
+    const WeightCodes& codes = entry == nullptr ? weight.codes : entry->codes;
+    if (!codes.empty()) {
+      return false;
+    }
+  }
   const std::int64_t row = weight.values.dim(1);
   return weight.values.dtype == dtype_of(element_) && row == aligned_stride(row, element_);
 }
@@ -250,14 +314,13 @@ std::optional<Prepared> WeightStore::prepared(const Weight& weight) {
       return std::nullopt;  // a piece at a time, then
     }
     {
-      const Lease raw = use(view);  // given back before the lock is taken: it takes it too
-      convert(raw.stored(), view.dim(0), cols, converted.data(), stride, element_,
-              device_.compute());
+      const Lease raw = use(weight);  // given back before the lock is taken: it takes it too
+      raw.convert_rows(0, view.dim(0), cols, converted.data(), stride, element_, device_.compute());
     }
     lock.lock();
     entry->converted = std::move(converted);
   }
-  if (entry->holders == 0 && entry->state == State::kHere) {
+  if (entry->holders == 0 && entry->state == State::kHere && !entry->raw_is_codes) {
     entry->raw = Memory();  // one form is enough
     entry->state = State::kAbsent;
   }
@@ -266,9 +329,15 @@ std::optional<Prepared> WeightStore::prepared(const Weight& weight) {
 
 bool WeightStore::evict() {
   const std::lock_guard lock(mutex_);
+  // Codes are a fraction of what is made of them, and go last.
+  return evict(false) || evict(true);
+}
+
+bool WeightStore::evict(bool codes_too) {
   Entry* victim = nullptr;
   for (const auto& [key, entry] : entries_) {
-    const bool here = !entry->raw.empty() || !entry->converted.empty();
+    const bool raw = !entry->raw.empty() && (codes_too || !entry->raw_is_codes);
+    const bool here = raw || !entry->converted.empty();
     if (here && entry->holders == 0 && entry->state != State::kUploading &&
         (victim == nullptr || entry->last_use > victim->last_use)) {
       victim = entry.get();
@@ -277,9 +346,11 @@ bool WeightStore::evict() {
   if (victim == nullptr) {
     return false;
   }
-  victim->raw = Memory();
   victim->converted = Memory();
-  victim->state = State::kAbsent;
+  if (codes_too || !victim->raw_is_codes) {
+    victim->raw = Memory();
+    victim->state = State::kAbsent;
+  }
   return true;
 }
 

@@ -6,32 +6,15 @@
 
 #include <bit>
 #include <cstring>
-#include <random>
 #include <vector>
+
+#include "tests/core/code_bytes.h"
 
 namespace mg {
 namespace {
 
-std::vector<std::byte> random_bytes(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<std::byte> bytes(count);
-  for (std::byte& byte : bytes) {
-    byte = static_cast<std::byte>(random() & 0xFFU);
-  }
-  return bytes;
-}
-
-/// Scales of both signs and sizes, a NaN and a zero among them, at an odd address.
-std::vector<std::byte> scales(std::int64_t count) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0.0F, 0.02F);
-  std::vector<std::byte> bytes(static_cast<std::size_t>(count) * 4 + 1);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float value = i == 3 ? std::nanf("") : i == 5 ? 0.0F : normal(random);
-    std::memcpy(bytes.data() + 1 + i * 4, &value, sizeof(value));
-  }
-  return bytes;
-}
+using test::random_bytes;
+using test::random_scales;
 
 float scale_at(const std::byte* from, std::int64_t i) {
   float value = 0;
@@ -80,7 +63,7 @@ TEST(FourBits, EverySetGivesOneProductPerElement) {
                          .levels = kNf4Levels.data(),
                          .block = shape.block,
                          .blocks_by_row = shape.by_row};
-    const std::vector<std::byte> absmax = scales(matrix.blocks());
+    const std::vector<std::byte> absmax = random_scales(matrix.blocks());
     matrix.absmax = absmax.data() + 1;
     std::vector<float> expected;
     for (std::int64_t row = 0; row < shape.rows; ++row) {
@@ -109,8 +92,8 @@ TEST(FourBits, EverySetGivesOneProductPerElement) {
 TEST(FourBits, ANestedScaleIsAProductAndThenASum) {
   const std::vector<std::byte> codes = random_bytes(64 * 600 / 2, 1);
   const std::vector<std::byte> absmax = random_bytes(600, 2);
-  const std::vector<std::byte> levels = scales(256);
-  const std::vector<std::byte> nested = scales(3);
+  const std::vector<std::byte> levels = random_scales(256);
+  const std::vector<std::byte> nested = random_scales(3);
   const FourBitMatrix matrix{.rows = 600,
                              .cols = 64,
                              .codes = codes.data(),
@@ -137,7 +120,7 @@ TEST(FourBits, ALargeMatrixHasTheSameBitsAtAnyAddress) {
   constexpr std::int64_t kRows = 1025;
   constexpr std::int64_t kCols = 4096;
   const std::vector<std::byte> codes = random_bytes(kRows * kCols, 5);
-  const std::vector<std::byte> absmax = scales(kRows * kCols / 64);
+  const std::vector<std::byte> absmax = random_scales(kRows * kCols / 64);
   const FourBitMatrix four{.rows = kRows,
                            .cols = kCols,
                            .codes = codes.data(),
@@ -167,7 +150,7 @@ TEST(EightBits, EverySetScalesAndThenDivides) {
   for (const std::int64_t cols : {1, 7, 32, 96, 200}) {
     constexpr std::int64_t kRows = 9;
     const std::vector<std::byte> codes = random_bytes(static_cast<std::size_t>(kRows * cols), 3);
-    const std::vector<std::byte> scale = scales(kRows);
+    const std::vector<std::byte> scale = random_scales(kRows);
     std::vector<float> expected;
     for (std::int64_t i = 0; i < kRows * cols; ++i) {
       const auto code = std::to_integer<std::int8_t>(codes[static_cast<std::size_t>(i)]);

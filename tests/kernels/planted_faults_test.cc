@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "kernels/contract/conformance.h"
+#include "kernels/core/dequantise.h"
 #include "kernels/row_statistics.h"
 #include "tests/kernels/faulty_backend.h"
 #include "tests/kernels/subjects.h"
@@ -357,6 +358,49 @@ struct BiasAddedAfterRounding : PassingBackend {
 TEST_F(PlantedFaultsTest, BiasRoundedByItself) {
   use(Arithmetic::kBf16);
   expect_refused<BiasAddedAfterRounding>("linear");
+}
+
+/// Decodes by itself, from a description changed by `change`; or reads the values it was told to
+/// leave alone.
+struct TakesCodes : PassingBackend {
+  using Change = std::function<void(FourBitMatrix&, EightBitMatrix&)>;
+  TakesCodes(Backend& right, Change change) : PassingBackend(right), change_(std::move(change)) {}
+  bool takes_codes() const override { return true; }
+  void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override {
+    if (change_ == nullptr) {
+      right_.linear(x, weight, bias, out);
+      return;
+    }
+    FourBitMatrix four =
+        weight.codes.four_bit == nullptr ? FourBitMatrix{} : *weight.codes.four_bit;
+    EightBitMatrix eight =
+        weight.codes.eight_bit == nullptr ? EightBitMatrix{} : *weight.codes.eight_bit;
+    change_(four, eight);
+    std::vector<float> values(static_cast<std::size_t>(weight.values.elements()));
+    if (weight.codes.four_bit != nullptr) {
+      dequantise_rows(four, 0, four.rows, values.data());
+    } else {
+      dequantise_rows(eight, 0, eight.rows, values.data());
+    }
+    Weight decoded = weight;
+    decoded.values.data = reinterpret_cast<const std::byte*>(values.data());
+    right_.linear(x, decoded, bias, out);
+  }
+  Change change_;
+};
+
+TEST_F(PlantedFaultsTest, CodesDecodedByTheBackend) {
+  const auto is_refused = [&](const TakesCodes::Change& change) {
+    TakesCodes subject(*right_, change);
+    return refused("dequantise", subject, *oracle_, *exact_);
+  };
+  EXPECT_FALSE(is_refused([](FourBitMatrix&, EightBitMatrix&) {}));
+  EXPECT_TRUE(is_refused(nullptr)) << "reads values that nobody decoded";
+  EXPECT_TRUE(is_refused([](FourBitMatrix& four, EightBitMatrix&) { four.blocks_by_row = false; }));
+  EXPECT_TRUE(is_refused([](FourBitMatrix& four, EightBitMatrix&) { four.nested_offset = 0; }));
+  EXPECT_TRUE(
+      is_refused([](FourBitMatrix& four, EightBitMatrix&) { four.levels = kNf4Levels.data(); }));
+  EXPECT_TRUE(is_refused([](FourBitMatrix&, EightBitMatrix& eight) { eight.col32 = false; }));
 }
 
 /// The oracle's statistics with one number wrong.

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <map>
 
 #include "harness/bench/bench.h"
 #include "harness/bench/cost.h"
 #include "harness/bench/rounds.h"
 #include "harness/bench/synthetic_adapter.h"
+#include "harness/lanes/checkpoint_source.h"
 #include "kernels/core/error.h"
 #include "kernels/registry.h"
 #include "tests/lanes/synthetic_source.h"
@@ -215,6 +218,28 @@ TEST(CostTest, CountsWhatTheShapesSay) {
   const double pairs = 4 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48));
   EXPECT_EQ(weight_bytes(adapter) - weight_bytes(source),
             static_cast<std::uint64_t>(2 * 3 * pairs));
+}
+
+/// Reading a weight's first number would end the program where nobody decoded it.
+TEST(CostTest, ABaseOfCodesIsDecodedOnlyWhileALayerIsInUse) {
+  const Checkpoint checkpoint = Checkpoint::open(
+      std::filesystem::path(MG_TEST_DATA) / "golden" / "qwen2-nf4" / "base", {.decode = true});
+  const ResolvedModel model = resolve_model(checkpoint);
+  CheckpointSource source(checkpoint, model);
+  SyntheticAdapter adapter(source, 4, 1);
+  EXPECT_GT(weight_bytes(adapter), weight_bytes(source));
+  EXPECT_EQ(checkpoint.copies_decoded(), 0);
+  float first = 0;
+  for (int round = 1; round <= 2; ++round) {
+    const Linear& q = adapter.layer(0).q;
+    float now = 0;
+    std::memcpy(&now, q.weight.values.data, sizeof(now));
+    EXPECT_NE(now, 0.0F);
+    EXPECT_TRUE(round == 1 || now == first);
+    first = now;
+    adapter.release_layer(0);
+    EXPECT_EQ(checkpoint.copies_decoded(), round * 7) << "q, k, v, o, gate, up, down";
+  }
 }
 
 TEST(CostTest, AWindowBoundsWhatATokenReads) {

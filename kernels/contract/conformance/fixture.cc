@@ -236,6 +236,7 @@ std::vector<ConformanceCase> conformance_cases() {
   add_activation_cases(cases);
   add_route_cases(cases);
   add_row_statistics_cases(cases);
+  add_dequantise_cases(cases);
   return cases;
 }
 

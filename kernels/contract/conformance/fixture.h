@@ -107,5 +107,6 @@ void add_attention_cases(Cases& cases);
 void add_activation_cases(Cases& cases);
 void add_route_cases(Cases& cases);
 void add_row_statistics_cases(Cases& cases);
+void add_dequantise_cases(Cases& cases);
 
 }  // namespace mg::contract
