@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "harness/cli/command.h"
+#include "harness/cli/device_timings.h"
 #include "harness/result/status.h"
 #include "kernels/contract/conformance.h"
 #include "kernels/contract/conformance/fixture.h"
@@ -125,94 +123,6 @@ std::string row_stability(Backend& backend) {
   return "";
 }
 
-/// One call, and what it costs at least.
-struct Timed {
-  std::string name;
-  double flops;
-  double bytes;
-  std::function<void()> call;
-};
-
-/// Seconds of one call: the best of five groups.
-double seconds_of(Backend& backend, const Mat& result, const Timed& timed) {
-  using Clock = std::chrono::steady_clock;
-  const auto group = [&](int calls) {
-    const auto begin = Clock::now();
-    for (int i = 0; i < calls; ++i) {
-      timed.call();
-    }
-    read(backend, result.row_range(0, 1).col_range(0, 1));  // waits for the device
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  };
-  group(1);
-  const double first = group(1);
-  const int calls = std::clamp(static_cast<int>(0.02 / std::max(first, 1e-6)), 1, 200);
-  double best = first;
-  for (int i = 0; i < 5; ++i) {
-    best = std::min(best, group(calls) / calls);
-  }
-  return best;
-}
-
-/// Operations of a 7B model's layer (H 4096, I 11008, N 32, G 8, D 128), each beside the rate at
-/// which the device copies: what moves memory cannot be faster, what multiplies should be.
-void time_operations(Backend& backend, std::int64_t rows) {
-  constexpr std::int64_t kH = 4096;
-  constexpr std::int64_t kI = 11008;
-  constexpr std::int64_t kKv = 1024;
-  constexpr std::int64_t kRank = 16;
-  Random random(5);
-  const auto filled = [&](std::int64_t cols) {
-    return Owned(backend, random.normals(rows * cols), rows, cols);
-  };
-  const Owned x = filled(kH);
-  const Owned y = filled(kH);
-  const Owned k = filled(kKv);
-  const Owned v = filled(kKv);
-  const Owned gate = filled(kI);
-  const Owned up = filled(kI);
-  const contract::StoredTensor w = random_tensor(random, DType::kBF16, {kI, kH}, 0.02);
-  const contract::StoredTensor a = random_tensor(random, DType::kBF16, {kRank, kH}, 0.02);
-  const contract::StoredTensor b = random_tensor(random, DType::kBF16, {kI, kRank}, 0.02);
-  const contract::StoredTensor norm = random_tensor(random, DType::kBF16, {kH}, 1.0);
-  const std::vector<Weight> weights{{w.view(), false}, {a.view(), false}, {b.view(), false}};
-  backend.prefetch(weights);
-  AttentionParams params;
-  params.heads = 32;
-  params.kv_heads = 8;
-  params.head_dim = 128;
-  params.scale = 1 / std::sqrt(128.0);
-  const std::vector<AttentionSegment> prompt{{0, rows, 0, rows}};
-  const double t = static_cast<double>(rows);
-  const double size = backend.arithmetic() == Arithmetic::kExact ? 4 : 2;
-  const double h = t * kH;
-  const double inner = t * kI;
-  const std::vector<Timed> operations{
-      {"copy", 0, 2 * size * h, [&] { backend.copy(x.mat, y.mat); }},
-      {"add", h, 3 * size * h, [&] { backend.add(x.mat, y.mat); }},
-      {"rms_norm", 4 * h, 2 * size * h,
-       [&] { backend.rms_norm(x.mat, norm.view(), 1e-6, 0, 1, y.mat); }},
-      {"gated_activation", 6 * inner, 3 * size * inner,
-       [&] { backend.gated_activation(ActivationKind::kSilu, gate.mat, up.mat, gate.mat); }},
-      {"attention", 2 * h * t, size * (2 * h + 2 * t * kKv),
-       [&] { backend.attention(x.mat, k.mat, v.mat, prompt, params, y.mat); }},
-      {"linear 11008x4096", 2 * h * kI, size * (h + inner) + 2.0 * kH * kI,
-       [&] { backend.linear(x.mat, weights[0], {}, up.mat); }},
-      {"low_rank r16", 2 * t * kRank * (kH + kI), size * (h + 2 * inner),
-       [&] { backend.low_rank(x.mat, weights[1].values, weights[2].values, 1.0, up.mat); }}};
-  fmt::print("  {:<20} {:>10} {:>10} {:>10} {:>14}\n", "operation", "us", "GFLOP/s", "GB/s",
-             "of copy's GB/s");
-  double copy_rate = 0;
-  for (const Timed& operation : operations) {
-    const double seconds = seconds_of(backend, y.mat, operation);
-    const double rate = operation.bytes / seconds / 1e9;
-    copy_rate = copy_rate == 0 ? rate : copy_rate;
-    fmt::print("  {:<20} {:>10.1f} {:>10.1f} {:>10.1f} {:>13.0f}%\n", operation.name, seconds * 1e6,
-               operation.flops / seconds / 1e9, rate, 100 * rate / copy_rate);
-  }
-  backend.release(weights);
-}
-
 int test_arithmetic(const Arguments& arguments, const NamedArithmetic& arithmetic,
                     ThreadPool& pool) {
   int failures = 0;
@@ -232,7 +142,7 @@ int test_arithmetic(const Arguments& arguments, const NamedArithmetic& arithmeti
   fmt::print("  rows of a product: {}\n", unstable.empty() ? "same bits in every call" : unstable);
   failures += unstable.empty() ? 0 : 1;
   if (arguments.rows > 0) {
-    time_operations(*backend, arguments.rows);
+    print_timings(*backend, arguments.rows);
   }
   for (const std::string& note : backend->notes()) {
     fmt::print("  note: {}\n", note);
