@@ -44,7 +44,7 @@ void refuse_quantised(const Checkpoint& checkpoint, std::string_view role) {
         {.code = "audit.quantised",
          .what = fmt::format("the {} is quantised in a form that cannot be read yet", role),
          .where = fmt::format("{}: {}", checkpoint.folder().string(), tensor.name),
-         .expected = "F16, BF16 or F32 weights, or those of bitsandbytes",
+         .expected = "F16, BF16 or F32 weights, or codes that quantization_config describes",
          .actual = fmt::format("{} {} of {}", dtype_name(tensor.view.dtype),
                                to_string(tensor.view.shape), name->weight),
          .hint =

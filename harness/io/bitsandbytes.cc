@@ -7,11 +7,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "harness/io/json_file.h"
+#include "harness/io/quantised_parts.h"
 #include "kernels/core/dequantise.h"
 #include "kernels/core/error.h"
 #include "kernels/core/shape.h"
@@ -201,22 +200,16 @@ class EightBitTensor final : public QuantisedTensor {
   EightBitMatrix matrix;
 };
 
-std::string form(const TensorView& view) {
-  return fmt::format("{} {}", dtype_name(view.dtype), to_string(view.shape));
-}
-
 class BitsAndBytes {
  public:
   BitsAndBytes(std::vector<StoredTensor>& tensors, BlockOrder order,
                const std::filesystem::path& folder)
-      : tensors_(tensors), order_(order), folder_(folder) {
-    for (const StoredTensor& tensor : tensors) {
-      by_name_.emplace(tensor.name, &tensor);
-    }
-  }
+      : order_(order),
+        parts_(tensors, folder, "bitsandbytes",
+               "save the base again with bitsandbytes and transformers") {}
 
   std::vector<std::unique_ptr<QuantisedTensor>> run() {
-    for (const StoredTensor& tensor : tensors_) {
+    for (const StoredTensor& tensor : parts_.all()) {
       const std::size_t at = tensor.name.rfind(kState);
       if (at != std::string::npos && at > 0) {
         read_four_bits(tensor, tensor.name.substr(0, at), tensor.name.substr(at + kState.size()));
@@ -225,54 +218,23 @@ class BitsAndBytes {
       }
     }
     refuse_orphans();
-    std::erase_if(tensors_,
-                  [&](const StoredTensor& tensor) { return claimed_.count(tensor.name) > 0; });
+    parts_.drop_claimed();
     return std::move(found_);
   }
 
  private:
-  std::string where(const std::string& name) const {
-    return fmt::format("{}: {}", folder_.string(), name);
-  }
-
-  const StoredTensor& part(const std::string& weight, const std::string& name,
-                           QuantisedTensor& tensor) {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end()) {
-      refuse("incomplete", fmt::format("a part of the quantised weight {} is missing", weight),
-             where(name), fmt::format("{} beside its other parts", name), "absent",
-             "an incomplete download or a save that dropped it: fetch or save the base again");
-    }
-    if (!claimed_.insert(name).second) {
-      refuse("layout", "a tensor is a part of two quantised weights", where(name),
-             "one description of each weight", "another for " + weight,
-             "save the base again with bitsandbytes and transformers");
-    }
-    tensor.parts.push_back(*found->second);
-    return *found->second;
-  }
-
-  void require(bool holds, const StoredTensor& stored, std::string expected) const {
-    if (!holds) {
-      refuse("layout",
-             "a part of a quantised weight is not as bitsandbytes stores it; its meaning would be "
-             "a guess",
-             where(stored.name), std::move(expected), form(stored.view),
-             "save the base again with bitsandbytes and transformers, without casting it");
-    }
-  }
-
   static bool is_vector(const TensorView& view, DType dtype, std::int64_t count) {
     return view.dtype == dtype && view.elements() == count;
   }
 
   void read_four_bits(const StoredTensor& stated, const std::string& name,
                       const std::string& suffix) {
-    require(stated.view.dtype == DType::kU8, stated, "the JSON's bytes as U8");
-    const QuantState state = parse_quant_state(
-        {reinterpret_cast<const char*>(stated.view.data), stated.view.bytes}, where(stated.name));
+    parts_.require(stated.view.dtype == DType::kU8, stated, "the JSON's bytes as U8");
+    const QuantState state =
+        parse_quant_state({reinterpret_cast<const char*>(stated.view.data), stated.view.bytes},
+                          parts_.where(stated.name));
     if (state.type != suffix) {
-      refuse("state", "the quant_state's name and its quant_type differ", where(stated.name),
+      refuse("state", "the quant_state's name and its quant_type differ", parts_.where(stated.name),
              suffix, state.type, "save the base again with bitsandbytes and transformers");
     }
     auto tensor = std::make_unique<FourBitTensor>();
@@ -285,15 +247,15 @@ class BitsAndBytes {
     matrix.rows = state.rows;
     matrix.cols = state.cols;
     matrix.block = state.block;
-    const StoredTensor& codes = part(name, name, *tensor);
+    const StoredTensor& codes = parts_.part(name, *tensor);
     // bnb_4bit_quant_storage gives the same bytes another dtype.
     const std::int64_t bytes = (state.rows * state.cols + 1) / 2;
-    require(codes.view.bytes == static_cast<std::size_t>(bytes), codes,
-            fmt::format("{} bytes of codes for [{}, {}]", bytes, state.rows, state.cols));
+    parts_.require(codes.view.bytes == static_cast<std::size_t>(bytes), codes,
+                   fmt::format("{} bytes of codes for [{}, {}]", bytes, state.rows, state.cols));
     matrix.codes = codes.view.data;
     read_levels(name, state, *tensor);
     read_scales(name, state, *tensor);
-    claimed_.insert(stated.name);
+    parts_.claim(stated);
     tensor->parts.push_back(stated);
     order_blocks(*tensor);
     found_.push_back(std::move(tensor));
@@ -303,12 +265,12 @@ class BitsAndBytes {
   /// would mean codes that it does not know either.
   void read_levels(const std::string& name, const QuantState& state, FourBitTensor& tensor) {
     const std::array<float, 16>& levels = state.type == "nf4" ? kNf4Levels : kFp4Levels;
-    const StoredTensor& map = part(name, name + ".quant_map", tensor);
-    require(is_vector(map.view, DType::kF32, 16), map, "F32 [16]");
+    const StoredTensor& map = parts_.part(name + ".quant_map", tensor);
+    parts_.require(is_vector(map.view, DType::kF32, 16), map, "F32 [16]");
     std::array<float, 16> stored{};
     std::memcpy(stored.data(), map.view.data, sizeof(stored));
     if (stored != levels) {
-      refuse("layout", "the table of code values is not the format's", where(map.name),
+      refuse("layout", "the table of code values is not the format's", parts_.where(map.name),
              fmt::format("{}", fmt::join(levels, ", ")), fmt::format("{}", fmt::join(stored, ", ")),
              "bitsandbytes itself ignores the stored table; save the base again with it");
     }
@@ -318,19 +280,22 @@ class BitsAndBytes {
   void read_scales(const std::string& name, const QuantState& state, FourBitTensor& tensor) {
     FourBitMatrix& matrix = tensor.matrix;
     const std::int64_t blocks = matrix.blocks();
-    const StoredTensor& absmax = part(name, name + ".absmax", tensor);
+    const StoredTensor& absmax = parts_.part(name + ".absmax", tensor);
     matrix.absmax = absmax.view.data;
     tensor.detail = fmt::format("blocks of {}", state.block);
     if (!state.nested) {
-      require(is_vector(absmax.view, DType::kF32, blocks), absmax, fmt::format("F32 [{}]", blocks));
+      parts_.require(is_vector(absmax.view, DType::kF32, blocks), absmax,
+                     fmt::format("F32 [{}]", blocks));
       return;
     }
-    require(is_vector(absmax.view, DType::kU8, blocks), absmax, fmt::format("U8 [{}]", blocks));
-    const StoredTensor& nested = part(name, name + ".nested_absmax", tensor);
+    parts_.require(is_vector(absmax.view, DType::kU8, blocks), absmax,
+                   fmt::format("U8 [{}]", blocks));
+    const StoredTensor& nested = parts_.part(name + ".nested_absmax", tensor);
     const std::int64_t groups = (blocks + state.nested->block - 1) / state.nested->block;
-    require(is_vector(nested.view, DType::kF32, groups), nested, fmt::format("F32 [{}]", groups));
-    const StoredTensor& levels = part(name, name + ".nested_quant_map", tensor);
-    require(is_vector(levels.view, DType::kF32, kNestedLevels), levels, "F32 [256]");
+    parts_.require(is_vector(nested.view, DType::kF32, groups), nested,
+                   fmt::format("F32 [{}]", groups));
+    const StoredTensor& levels = parts_.part(name + ".nested_quant_map", tensor);
+    parts_.require(is_vector(levels.view, DType::kF32, kNestedLevels), levels, "F32 [256]");
     matrix.nested_absmax = nested.view.data;
     matrix.nested_levels = levels.view.data;
     matrix.nested_block = state.nested->block;
@@ -354,49 +319,39 @@ class BitsAndBytes {
     auto tensor = std::make_unique<EightBitTensor>();
     tensor->name = name;
     tensor->format = "INT8";
-    const StoredTensor& codes = part(name, name, *tensor);
-    require(
+    const StoredTensor& codes = parts_.part(name, *tensor);
+    parts_.require(
         codes.view.dtype == DType::kI8 && codes.view.shape.size() == 2 && codes.view.elements() > 0,
         codes, "I8 [rows, columns]");
     EightBitMatrix& matrix = tensor->matrix;
     matrix.rows = codes.view.dim(0);
     matrix.cols = codes.view.dim(1);
     matrix.codes = codes.view.data;
-    part(name, scale.name, *tensor);
-    require(is_vector(scale.view, DType::kF32, matrix.rows), scale,
-            fmt::format("F32 [{}]", matrix.rows));
+    parts_.part(scale.name, *tensor);
+    parts_.require(is_vector(scale.view, DType::kF32, matrix.rows), scale,
+                   fmt::format("F32 [{}]", matrix.rows));
     matrix.scale = scale.view.data;
     read_format(module, *tensor);
     tensor->rows_count = matrix.rows;
     tensor->cols_count = matrix.cols;
-    tensor->library_dtype = plain_dtype();
+    tensor->library_dtype = parts_.plain_dtype();  // eight bits carry none of their own
     found_.push_back(std::move(tensor));
-  }
-
-  /// Eight bits carry no dtype of their own: that of the weights that stayed as they were.
-  DType plain_dtype() const {
-    std::map<DType, std::size_t> bytes;
-    for (const StoredTensor& tensor : tensors_) {
-      const bool half = tensor.view.dtype == DType::kF16 || tensor.view.dtype == DType::kBF16;
-      bytes[tensor.view.dtype] += half ? tensor.view.bytes : 0;
-    }
-    return bytes[DType::kBF16] > bytes[DType::kF16] ? DType::kBF16 : DType::kF16;
   }
 
   void read_format(const std::string& module, EightBitTensor& tensor) {
     constexpr auto kNames =
         std::to_array<std::string_view>({"row", "col32", "col_turing", "col_ampere"});
-    const auto found = by_name_.find(module + ".weight_format");
     tensor.detail = "one scale a row";
-    if (found == by_name_.end()) {
+    const std::string name = module + ".weight_format";
+    if (parts_.find(name) == nullptr) {
       return;  // as Linear8bitLt loads it: row
     }
-    const StoredTensor& stored = part(tensor.name, found->first, tensor);
-    require(stored.view.dtype == DType::kU8 && stored.view.bytes == 1, stored, "one U8");
+    const StoredTensor& stored = parts_.part(name, tensor);
+    parts_.require(stored.view.dtype == DType::kU8 && stored.view.bytes == 1, stored, "one U8");
     const auto format = std::to_integer<std::size_t>(stored.view.data[0]);
     tensor.matrix.col32 = format == 1;
     if (format > 1 || (format == 1 && tensor.matrix.cols % 32 != 0)) {
-      refuse("layout", "the layout of an INT8 weight is not known", where(stored.name),
+      refuse("layout", "the layout of an INT8 weight is not known", parts_.where(stored.name),
              "0 (row), or 1 (col32) with columns in whole groups of 32",
              format < kNames.size() ? fmt::format("{} ({}), {}", format, kNames[format],
                                                   to_string(tensor.parts.front().view.shape))
@@ -412,27 +367,24 @@ class BitsAndBytes {
   void refuse_orphans() const {
     constexpr auto kParts = std::to_array<std::string_view>(
         {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".weight_format"});
-    for (const StoredTensor& tensor : tensors_) {
+    for (const StoredTensor& tensor : parts_.all()) {
       const bool companion =
           std::any_of(kParts.begin(), kParts.end(),
                       [&](std::string_view suffix) { return tensor.name.ends_with(suffix); });
-      if (companion && claimed_.count(tensor.name) == 0) {
+      if (companion && !parts_.is_claimed(tensor.name)) {
         const bool eight = tensor.name.ends_with(".weight_format");
         refuse("incomplete",
                "a part of a quantised weight stands without the part that describes it",
-               where(tensor.name),
+               parts_.where(tensor.name),
                eight ? "the weight's SCB" : "the weight's quant_state.bitsandbytes__nf4 or __fp4",
-               form(tensor.view),
+               form_of(tensor.view),
                "an incomplete download or a save that dropped it: fetch or save the base again");
       }
     }
   }
 
-  std::vector<StoredTensor>& tensors_;
   BlockOrder order_;
-  const std::filesystem::path& folder_;
-  std::map<std::string, const StoredTensor*> by_name_;
-  std::set<std::string> claimed_;
+  QuantisedParts parts_;
   std::vector<std::unique_ptr<QuantisedTensor>> found_;
 };
 

@@ -178,7 +178,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const OpenOptio
   }
   std::sort(state.tensors.begin(), state.tensors.end(), by_name);
   if (options.decode) {
-    opened.take_in_quantised(read_quantised(state.tensors, options.block_order, folder));
+    opened.take_in_quantised(
+        read_quantised(state.tensors, state.config, options.block_order, folder));
   }
   for (const FolderEntry& entry : entries) {
     const bool weight =

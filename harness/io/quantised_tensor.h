@@ -1,13 +1,14 @@
 // A weight that a checkpoint stores as codes with companions (scales, tables, a description), seen
 // as ONE tensor with a shape and a quantised kind: rows in, FP32 out.  A format is one class behind
 // this interface and one entry in read_quantised() (quantised_tensor.cc).
-// Not for: the arithmetic (kernels/core/dequantise.h) or where the FP32 copy lives
-// (decoded_memory.h). Tested in tests/io/quantised_test.cc.
+// Not for: the arithmetic (kernels/core/dequantise.h, scaled_codes.h) or where the FP32 copy lives
+// (decoded_memory.h). Tested in tests/io/quantised_test.cc and tests/io/quantised.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,17 +46,21 @@ class QuantisedTensor {
   virtual const EightBitMatrix* eight_bit() const { return nullptr; }
 
   std::string name;    // of the weight: "model.layers.0.mlp.up_proj.weight"
-  std::string format;  // "NF4", "FP4", "INT8"
+  std::string format;  // "NF4", "INT8", "GPTQ-4", "FP8"
   std::string detail;  // "blocks of 64, scales in 8 bits": for people
   std::int64_t rows_count = 0;
   std::int64_t cols_count = 0;
+  std::int64_t stack = 0;  // matrices one under the other (experts); 0: one, of two dimensions
   DType library_dtype = DType::kF32;  // what the library itself dequantises to
   std::vector<StoredTensor> parts;    // as stored, the codes first
   // Rows that do not end at a block's end, which the library's own backends read differently
   // (BlockOrder).
   bool ambiguous_blocks = false;
 
-  Shape shape() const { return {rows_count, cols_count}; }
+  Shape shape() const {
+    return stack == 0 ? Shape{rows_count, cols_count}
+                      : Shape{stack, rows_count / stack, cols_count};
+  }
   /// Bytes on disk, all parts.
   std::size_t stored_bytes() const;
 };
@@ -66,10 +71,13 @@ class QuantisedTensor {
 enum class BlockOrder : std::uint8_t { kByRow, kFlat };
 
 /// Takes what it recognises out of `tensors` (raw, sorted by name): codes and companions of
-/// bitsandbytes.  What stays is plain, or of a format not known here.  Throws Error "quantised.*"
-/// for a part that is missing, has another dtype or size than the rest demand, or a layout that is
-/// not known; `folder` names the checkpoint.
+/// bitsandbytes, and of the method that `config`'s quantization_config names (GPTQ, AWQ, FP8,
+/// MXFP4, compressed-tensors).  What stays is plain, or codes that no config describes.  Throws
+/// Error "quantised.*" for a part that is missing, has another dtype or size than the rest demand,
+/// or a layout that is not known, and where codes stand beside a quantization_config that is not;
+/// `folder` names the checkpoint.
 std::vector<std::unique_ptr<QuantisedTensor>> read_quantised(std::vector<StoredTensor>& tensors,
+                                                             const nlohmann::json& config,
                                                              BlockOrder order,
                                                              const std::filesystem::path& folder);
 

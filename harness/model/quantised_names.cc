@@ -28,6 +28,11 @@ constexpr auto kSiblings = std::to_array<Sibling>({
     {"weight_scale_inv", false},
     {"input_scale", false},
     {"weight_packed", true},
+    {"weight_shape", false},
+    {"weight_zero_point", false},
+    {"weight_g_idx", false},
+    {"input_zero_point", false},
+    {"activation_scale", false},
     {"biases", false},
 });
 

@@ -91,13 +91,14 @@ std::vector<std::int32_t> stop_ids_of(const OpenModel& model) {
 void require_plain_weights(const OpenModel& model) {
   for (const ResolvedTensor& tensor : model.model.tensors) {
     if (tensor.quantised) {
-      throw Error({.code = "model.quantised",
-                   .what = "quantised weights of this form are not supported yet",
-                   .where = model.checkpoint.folder().string() + ", " + tensor.stored->name,
-                   .expected = "F16, BF16 or F32 weights, or those of bitsandbytes",
-                   .actual = std::string(dtype_name(tensor.stored->view.dtype)) + " codes (" +
-                             model.model.config.quant_method + ")",
-                   .hint = "give the 16-bit checkpoint that this one was quantised from"});
+      throw Error(
+          {.code = "model.quantised",
+           .what = "quantised weights of this form are not supported yet",
+           .where = model.checkpoint.folder().string() + ", " + tensor.stored->name,
+           .expected = "F16, BF16 or F32 weights, or codes that quantization_config describes",
+           .actual = std::string(dtype_name(tensor.stored->view.dtype)) + " codes (" +
+                     model.model.config.quant_method + ")",
+           .hint = "give the 16-bit checkpoint that this one was quantised from"});
     }
   }
 }

@@ -48,6 +48,82 @@ TEST(LintGolden, OnlyTheQuantisedCarryTheLeftoverKey) {
   EXPECT_EQ(seen, 18);
 }
 
+/// A checkpoint as a quantiser wrote it (tests/io/quantised), to be changed.
+class QuantisersFolder : public ::testing::Test {
+ protected:
+  void take(const std::string& name) {
+    fs::remove_all(path_);
+    fs::copy(fs::path(MG_TEST_DATA) / "io" / "quantised" / "cases" / name, path_);
+    fs::permissions(path_ / "config.json", fs::perms::owner_write, fs::perm_options::add);
+    fs::permissions(path_ / "model.safetensors", fs::perms::owner_write, fs::perm_options::add);
+    fs::remove(path_ / "expected.safetensors");
+    TensorFile file = TensorFile::read(path_ / "model.safetensors");
+    file.metadata = {{"format", "pt"}};
+    file.write(path_ / "model.safetensors");
+  }
+
+  void edit(const std::function<void(nlohmann::json&)>& change) {
+    nlohmann::json config = load_json(path_ / "config.json");
+    change(config["quantization_config"]);
+    std::ofstream(path_ / "config.json") << config.dump(2);
+  }
+
+  void erase(const std::string& tensor) {
+    TensorFile file = TensorFile::read(path_ / "model.safetensors");
+    file.erase(tensor);
+    file.write(path_ / "model.safetensors");
+  }
+
+  Result lint() const {
+    Options options;
+    options.merged = path_;
+    return run(options);
+  }
+
+  ScratchFolder folder_;
+  fs::path path_ = folder_.path() / "model";
+};
+
+TEST_F(QuantisersFolder, IsQuietWhereItIsRight) {
+  for (const char* name : {"gptq", "awq", "fp8", "compressed-int4"}) {
+    take(name);
+    const Result result = lint();
+    EXPECT_THAT(rules_above_note(result), IsEmpty()) << name << "\n" << findings_text(result);
+  }
+}
+
+TEST_F(QuantisersFolder, APartThatIsMissingIsF04) {
+  for (const auto& [name, part] : std::map<std::string, std::string>{
+           {"gptq", "model.layers.1.mlp.up_proj.qzeros"},
+           {"awq", "model.layers.1.mlp.up_proj.scales"},
+           {"fp8", "model.layers.1.mlp.up_proj.weight_scale_inv"},
+           {"compressed-int4", "model.layers.1.mlp.up_proj.weight_zero_point"}}) {
+    take(name);
+    erase(part);
+    const Result result = lint();
+    EXPECT_THAT(rules_above_note(result), ElementsAre("tensors.codes-without-scale"))
+        << name << "\n"
+        << findings_text(result);
+  }
+}
+
+TEST_F(QuantisersFolder, ADescriptionThatMeansNothingIsAnErrorAndAnotherLibrarysANote) {
+  take("gptq");
+  edit([](nlohmann::json& quantization) { quantization["bits"] = 5; });
+  EXPECT_THAT(rules_above_note(lint()), ElementsAre("config.quantization-kind"));
+  take("awq");
+  edit([](nlohmann::json& quantization) { quantization["version"] = "gemv"; });
+  const Result result = lint();
+  EXPECT_THAT(rules_above_note(result), IsEmpty()) << findings_text(result);
+  EXPECT_TRUE(std::any_of(result.findings.begin(), result.findings.end(), [](const auto& found) {
+    return found.finding.rule == "config.quantization-kind" &&
+           found.finding.severity == Severity::kNote;
+  }));
+  take("gptq");  // of other weights
+  edit([](nlohmann::json& quantization) { quantization["group_size"] = 32; });
+  EXPECT_THAT(rules_above_note(lint()), ElementsAre("tensors.codes-without-scale"));
+}
+
 TEST(LintGolden, QuantisedBasesAreRecognisedAndNotCalledLeftovers) {
   for (const char* name : {"qwen2-nf4", "qwen2-fp4", "qwen2-int8"}) {
     Options options;

@@ -4,11 +4,14 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 
+#include "harness/io/quantisation_config.h"
 #include "harness/lint/rules.h"
 #include "harness/model/quantised_names.h"
+#include "kernels/core/error.h"
 
 namespace mg::lint {
 namespace {
@@ -153,6 +156,39 @@ void packed(const Context& context, Reporter& report) {
                 .actual = listed(names)});
 }
 
+/// What the reader of `model`'s codes says where it cannot make one weight of each (it looks at
+/// headers, and at the few numbers that describe codes); nothing where it can, or has none to read.
+std::optional<ErrorParts> unreadable_codes(const ModelFolder& model) {
+  const nlohmann::json* config = model.json("config.json");
+  const nlohmann::json* declared = config == nullptr ? nullptr : find_quantization_config(*config);
+  if (!model.checkpoint || declared == nullptr || is_bitsandbytes(*declared)) {
+    return std::nullopt;  // other rules say why
+  }
+  try {
+    static_cast<void>(Checkpoint::open(model.scan.path, {.decode = true}));
+  } catch (const Error& error) {
+    if (error.parts().code.starts_with("quantised.")) {
+      return error.parts();
+    }
+  }
+  return std::nullopt;
+}
+
+/// Parts that are missing or do not fit together: of a weight that is served as codes, this is what
+/// a stale or dropped scale looks like from outside.
+void parts_apart(const ModelFolder& model, Reporter& report) {
+  const std::optional<ErrorParts> problem = unreadable_codes(model);
+  if (!problem ||
+      (problem->code != "quantised.incomplete" && problem->code != "quantised.layout")) {
+    return;
+  }
+  report.error({.subject = problem->where.substr(problem->where.rfind(": ") + 2),
+                .message = problem->what,
+                .expected = problem->expected,
+                .actual = problem->actual,
+                .fix = problem->hint});
+}
+
 /// Codes need the scales they were made with.
 void without_scale(const Context& context, Reporter& report) {
   const ModelFolder& model = context.merged;
@@ -180,7 +216,9 @@ void without_scale(const Context& context, Reporter& report) {
                       names.size() == 1 ? "a tensor" : fmt::format("{} tensors", names.size())),
                   .expected = "weight_scale, weight_scale_inv, absmax or SCB beside each",
                   .actual = listed(names)});
+    return;
   }
+  parts_apart(model, report);
 }
 
 /// What bitsandbytes stored, by the names of its parts: "nf4", "fp4", "int8", or several.
@@ -217,7 +255,32 @@ std::string declared_kind(const Declaration& declaration) {
   return type != value.end() && type->is_string() ? type->get<std::string>() : "fp4";
 }
 
+/// A description that means nothing is an error; one that others read, a note.
+void description(const ModelFolder& model, Reporter& report) {
+  const std::optional<ErrorParts> problem = unreadable_codes(model);
+  if (!problem ||
+      (problem->code != "quantised.config" && problem->code != "quantised.unsupported")) {
+    return;
+  }
+  const std::string key = problem->where.substr(problem->where.rfind(": ") + 2);
+  Reporter::Details details = {.subject = model.role + "/config.json: " + key,
+                               .message = problem->what,
+                               .expected = problem->expected,
+                               .actual = problem->actual,
+                               .fix = problem->hint};
+  if (problem->code == "quantised.config") {
+    report.error(std::move(details));
+  } else {
+    details.message = "a form of quantisation that is not read here: its parts were not checked";
+    report.note(std::move(details));
+  }
+}
+
 void contents_against_config(const Context& context, Reporter& report) {
+  description(context.merged, report);
+  if (context.base) {
+    description(*context.base, report);
+  }
   for (const ModelFolder* model : {&context.merged, context.base ? &*context.base : nullptr}) {
     const std::set<std::string> stored =
         model == nullptr ? std::set<std::string>{} : stored_kinds(*model);
