@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "harness/bench/cost.h"
+#include "harness/bench/product_peak.h"
 #include "harness/bench/workload.h"
 #include "kernels/bench/peaks.h"
 #include "kernels/core/error.h"
@@ -63,7 +64,8 @@ class Bench {
         options_(options),
         progress_(progress),
         clock_(options.clock ? options.clock : wall_clock()),
-        peaks_(backend.info().isa, pool) {
+        product_peak_(backend),
+        memory_peak_(backend.info().isa, pool) {
     run_.result.margin = options.margin;
     for (const BenchLane& lane : lanes_) {
       BenchMemory memory;
@@ -99,8 +101,10 @@ class Bench {
       std::rethrow_exception(failure_);
     }
     run_.google_json = json.str();
-    run_.result.peak_flops = peaks_.flops();
-    run_.result.peak_bytes = peaks_.bytes();
+    run_.result.peak_flops = product_peak_.flops();
+    if (on_host()) {
+      run_.result.peak_bytes = memory_peak_.bytes();
+    }
     for (BenchRate& rate : run_.result.rates) {
       share_of_peaks(rate);
     }
@@ -192,7 +196,8 @@ class Bench {
         all[i].seconds.push_back(seconds[i]);
       }
       state.SetIterationTime(std::accumulate(seconds.begin(), seconds.end(), 0.0));
-      peaks_.measure();
+      product_peak_.measure();
+      memory_peak_.measure();
       const double share = static_cast<double>(round) / static_cast<double>(options_.rounds);
       progress_((static_cast<double>(done_) + share) /
                 static_cast<double>(options_.settings.size()));
@@ -255,6 +260,10 @@ class Bench {
     run_.result.ratios.push_back(std::move(ratio));
   }
 
+  /// Whether weights are read from the memory that memory_peak_ measures: a backend with statistics
+  /// of its own keeps its rows, and what it multiplies them with, on a device.
+  bool on_host() const { return backend_.row_statistics() == nullptr; }
+
   void share_of_peaks(BenchRate& rate) const {
     if (!rate.tokens_per_s) {
       return;
@@ -262,8 +271,10 @@ class Bench {
     const auto batch = static_cast<double>(rate.batch);
     const double tokens = rate.phase == "decode" ? batch : batch * static_cast<double>(rate.length);
     const double calls = *rate.tokens_per_s / tokens;  // per second
-    rate.of_flops = rate.flops * calls / peaks_.flops();
-    rate.of_memory = rate.bytes * calls / peaks_.bytes();
+    rate.of_flops = rate.flops * calls / product_peak_.flops();
+    if (on_host()) {
+      rate.of_memory = rate.bytes * calls / memory_peak_.bytes();
+    }
   }
 
   Backend& backend_;
@@ -272,7 +283,8 @@ class Bench {
   const BenchOptions& options_;
   const std::function<void(double)>& progress_;
   BenchClock clock_;
-  bench::Peaks peaks_;
+  ProductPeak product_peak_;
+  bench::Peaks memory_peak_;
   std::size_t done_ = 0;  // settings
   std::exception_ptr failure_;
   BenchRun run_;

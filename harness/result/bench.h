@@ -55,7 +55,7 @@ struct BenchResult {
   std::vector<BenchRate> rates;
   std::vector<BenchRatio> ratios;
   std::vector<BenchMemory> memory;
-  std::optional<double> peak_flops = std::nullopt;  // per second, measured in the same run
+  std::optional<double> peak_flops = std::nullopt;  // per second, of a large product in this run
   std::optional<double> peak_bytes = std::nullopt;
   double margin = 0;  // ratios within 1 / (1 + margin) .. 1 + margin are equivalent
 };

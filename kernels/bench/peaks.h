@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 #include "kernels/core/parallel.h"
+#include "kernels/cpu/scratch.h"
 
 namespace mg::bench {
 
@@ -26,7 +26,7 @@ class Peaks {
 
   ThreadPool& pool_;
   MultiplyAdds multiply_adds_;
-  std::vector<float> memory_;  // larger than any cache
+  cpu::AlignedFloats memory_;  // larger than any cache
   std::int64_t part_ = 0;      // of memory_, read next
   double flops_ = 0;
   double bytes_ = 0;

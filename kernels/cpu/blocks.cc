@@ -36,9 +36,11 @@ BlockSize choose_blocks(std::int64_t rows, std::int64_t cols, int threads,
                         const KernelTable& kernels) {
   const std::int64_t tile_rows = kernels.tile_rows;
   const std::int64_t tile_cols = kernels.tile_cols;
-  if (rows <= 2 * tile_rows) {  // weights stream past a few rows: long runs, several per thread
+  if (rows <= 2 * tile_rows) {
+    // Weights stream past a few rows.  Long runs: what a thread asks for ahead of its run's end is
+    // read by another, or never.
     const std::int64_t panels = divide_up(cols, tile_cols);
-    const std::int64_t run = std::clamp<std::int64_t>(panels / (8 * threads), 1, 16);
+    const std::int64_t run = std::clamp<std::int64_t>(divide_up(panels, threads), 1, 64);
     return {rows, run * tile_cols};
   }
   BlockSize best{};
