@@ -26,7 +26,7 @@ cp "$work/preprocessor_config.json" "$work/base"
 phase merge "$build/mergegauge" merge -q --base "$work/base" --adapter "$work/adapter" --out "$work/merged"
 triple=(--base "$work/base" --adapter "$work/adapter" --merged "$work/merged")
 phase lint "$build/mergegauge" lint "$work/merged" --base "$work/base" --adapter "$work/adapter"
-phase audit "$build/mergegauge" audit "${triple[@]}" --no-digests
+phase audit "$build/mergegauge" audit "${triple[@]}"
 # Two short texts and an image of 16 x 16 patches: random pixels, 64 tokens.
 python3 - "$work" <<'PYTHON'
 import json, random, struct, sys
