@@ -16,6 +16,12 @@
 
 namespace mg {
 
+/// Scales that are quantised themselves.
+struct NestedScales {
+  std::int64_t block = 0;
+  float offset = 0;
+};
+
 /// The JSON of a quant_state.
 struct QuantState {
   std::string type;  // "nf4" or "fp4"
@@ -23,11 +29,7 @@ struct QuantState {
   DType dtype = DType::kF32;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  struct Nested {
-    std::int64_t block = 0;
-    float offset = 0;
-  };
-  std::optional<Nested> nested;
+  std::optional<NestedScales> nested;
 };
 
 /// Throws Error "quantised.state" (or "json.*") naming `where` and the key.

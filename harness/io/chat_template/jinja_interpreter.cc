@@ -331,8 +331,9 @@ Value Interpreter::call_macro(const Callable& callable, Arguments& given) {
   Dict* surplus = heap_.dict();
   std::optional<Value> caller;
   for (const auto& [key, value] : given.keyword) {
-    const auto found = std::find_if(macro.parameters.begin(), macro.parameters.end(),
-                                    [&](const auto& parameter) { return parameter.second == key; });
+    const auto found =
+        std::find_if(macro.parameters.begin(), macro.parameters.end(),
+                     [&name = key](const auto& parameter) { return parameter.second == name; });
     if (found == macro.parameters.end()) {
       if (key == "caller") {
         caller = value;

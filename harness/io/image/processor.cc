@@ -196,7 +196,8 @@ ImagePatches make_patches(const Image& image, const ImageSettings& settings,
                fmt::format("multiples of {}", step),
                fmt::format("{} x {}", image.width, image.height));
   }
-  const auto [height, width] = shape;
+  const std::int64_t height = shape[0];
+  const std::int64_t width = shape[1];
   const Image resized = resample_bicubic(image, width, height);
   // Of every grey level of every colour: rescaled in double and rounded, normalised in float32, as
   // NumPy does.
