@@ -8,6 +8,7 @@ find_package(Boost 1.74 REQUIRED)          # Boost::headers (Boost.Math)
 find_package(CLI11 REQUIRED)               # CLI11::CLI11
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
 find_package(SQLite3 REQUIRED)             # SQLite::SQLite3
+find_package(CURL 7.85 REQUIRED)           # CURL::libcurl (7.85: CURLOPT_PROTOCOLS_STR)
 find_package(PNG REQUIRED)                 # PNG::PNG
 find_package(JPEG REQUIRED)                # JPEG::JPEG (libjpeg-turbo)
 

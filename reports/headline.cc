@@ -7,6 +7,7 @@
 
 #include "reports/format.h"
 #include "reports/labels.h"
+#include "reports/server_words.h"
 
 namespace mg {
 namespace {
@@ -75,6 +76,9 @@ std::string title_of_part(const Report& report) {
       default:
         return "";
     }
+  }
+  if (report.bench->server) {
+    return server_title(report);
   }
   switch (report.status) {
     case RunStatus::kPass:
@@ -149,7 +153,9 @@ void add_sentence(std::string& text, std::string next) {
 
 std::string gate_sentence(const Verdict& verdict) {
   std::string text = fmt::format("gate {}", verdict.gate);
-  if (verdict.value) {
+  if (verdict.gate == "server.answers") {  // its reason says which and how often
+    text += fmt::format(": {}", verdict.reason);
+  } else if (verdict.value) {
     text += fmt::format(": {}", format_value(*verdict.value, verdict.unit));
     const std::string limit = limit_text(verdict);
     text += limit.empty() ? "" : fmt::format(", {}", limit);
@@ -424,6 +430,9 @@ std::vector<KeyNumber> numbers_of(const Report& report) {
   if (report.selftest) {
     numbers.push_back(detection_number(*report.selftest));
   }
+  if (report.bench && report.bench->server) {
+    numbers = server_numbers(report);
+  }
   if (const Comparison* comparison = main_comparison(report)) {
     if (const MetricSummary* kl = find_metric(comparison->metrics, "kl")) {
       numbers.push_back(kl_number(report, *comparison, *kl));
@@ -622,9 +631,11 @@ std::string size_text(const Report& report) {
     prompts += suite.prompts;
     tokens += suite.tokens;
   }
-  return prompts == 0 ? ""
-                      : fmt::format("{}, {}", format_plural(prompts, "prompt"),
-                                    format_plural(tokens, "token"));
+  if (prompts == 0) {
+    return "";
+  }
+  const std::string text = format_plural(prompts, "prompt");
+  return tokens == 0 ? text : fmt::format("{}, {}", text, format_plural(tokens, "token"));
 }
 
 }  // namespace mg

@@ -117,38 +117,42 @@ BenchRatio ratio_of(std::span<const double> reference_seconds,
   return ratio;
 }
 
+Verdict judge_ratio(const BenchRatio& ratio, double margin, std::string gate) {
+  const double limit = 1 / (1 + margin);
+  Verdict verdict;
+  verdict.gate = std::move(gate);
+  verdict.subject = fmt::format("{}/{}, {} tokens x {}", ratio.reference, ratio.subject,
+                                ratio.length, ratio.batch);
+  verdict.unit = "ratio";
+  verdict.value = ratio.value;
+  verdict.lower_limit = limit;
+  verdict.ci95 = ratio.ci95;
+  verdict.ci90 = ratio.ci90;
+  verdict.basis = fmt::format("not slower by more than {} %", 100 * margin);
+  if (!ratio.ci90) {
+    verdict.status = GateStatus::kInconclusive;
+    verdict.reason = fmt::format("fewer than {} rounds give no interval", kFewestClusters);
+  } else if (ratio.ci90->lower >= limit) {
+    verdict.status = GateStatus::kPass;
+    verdict.reason = ratio.subject + " is " + ratio.decision;
+  } else if (ratio.ci90->upper < limit) {
+    verdict.status = GateStatus::kFail;
+    verdict.reason =
+        ratio.subject + " is slower than " + ratio.reference + " by more than the margin";
+  } else {
+    verdict.status = GateStatus::kInconclusive;
+    verdict.reason = "the interval holds the limit: more rounds, or a quieter machine";
+  }
+  return verdict;
+}
+
 std::vector<Verdict> judge_bench(const BenchResult& bench, const std::string& reference,
                                  const std::string& subject) {
   std::vector<Verdict> verdicts;
   for (const BenchRatio& ratio : bench.ratios) {
-    if (ratio.reference != reference || ratio.subject != subject) {
-      continue;
+    if (ratio.reference == reference && ratio.subject == subject) {
+      verdicts.push_back(judge_ratio(ratio, bench.margin, "bench." + ratio.phase));
     }
-    const double limit = 1 / (1 + bench.margin);
-    Verdict verdict;
-    verdict.gate = "bench." + ratio.phase;
-    verdict.subject =
-        fmt::format("{}/{}, {} tokens x {}", reference, subject, ratio.length, ratio.batch);
-    verdict.unit = "ratio";
-    verdict.value = ratio.value;
-    verdict.lower_limit = limit;
-    verdict.ci95 = ratio.ci95;
-    verdict.ci90 = ratio.ci90;
-    verdict.basis = fmt::format("not slower by more than {} %", 100 * bench.margin);
-    if (!ratio.ci90) {
-      verdict.status = GateStatus::kInconclusive;
-      verdict.reason = fmt::format("fewer than {} rounds give no interval", kFewestClusters);
-    } else if (ratio.ci90->lower >= limit) {
-      verdict.status = GateStatus::kPass;
-      verdict.reason = subject + " is " + ratio.decision;
-    } else if (ratio.ci90->upper < limit) {
-      verdict.status = GateStatus::kFail;
-      verdict.reason = subject + " is slower than " + reference + " by more than the margin";
-    } else {
-      verdict.status = GateStatus::kInconclusive;
-      verdict.reason = "the interval holds the limit: more rounds, or a quieter machine";
-    }
-    verdicts.push_back(std::move(verdict));
   }
   return verdicts;
 }

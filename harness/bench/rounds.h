@@ -37,8 +37,10 @@ BenchRatio ratio_of(std::span<const double> reference_seconds,
                     std::span<const double> subject_seconds, double margin,
                     const BootstrapPlan& plan);
 
-/// The gate of each setting of the pair: the subject may not be slower than the reference by more
-/// than the margin.
+/// The gate of a ratio: the subject may not be slower than the reference by more than the margin.
+Verdict judge_ratio(const BenchRatio& ratio, double margin, std::string gate);
+
+/// The gate of each setting of the pair, "bench." and its phase.
 std::vector<Verdict> judge_bench(const BenchResult& bench, const std::string& reference,
                                  const std::string& subject);
 

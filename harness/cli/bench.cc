@@ -14,6 +14,7 @@
 #include "harness/bench/synthetic_adapter.h"
 #include "harness/cli/command.h"
 #include "harness/cli/report_output.h"
+#include "harness/cli/server_bench.h"
 #include "harness/cli/version.h"
 #include "harness/lanes/checkpoint_source.h"
 #include "harness/run/describe.h"
@@ -98,6 +99,7 @@ class BenchLineup {
 
 struct BenchFlags {
   BenchSetup setup;
+  ServerFlags server;
   std::vector<std::int64_t> prefill{32, 128, 512, 2048};
   std::vector<std::int64_t> batches{1, 8, 32};
   std::vector<std::int64_t> contexts{128, 2048};
@@ -206,6 +208,33 @@ void bench_lanes(BenchFlags& flags, std::vector<std::string> google_flags,
   context.exit_code = exit_code(report.status);
 }
 
+/// Options of our own engine's benchmark, which a server would silently not hear of.
+constexpr const char* kOfOurEngine[] = {"--prefill",  "--decode",       "--contexts",    "--ranks",
+                                        "--adapters", "--decode-steps", "--cache-bytes", "--plant",
+                                        "--pin",      "--google-json"};
+
+void bench_engine_or_server(BenchFlags& flags, const CLI::App& command, CommandContext& context) {
+  if (flags.server.url.empty()) {
+    if (flags.setup.base.empty()) {
+      throw CLI::RequiredError("--base");
+    }
+    bench_lanes(flags, command.remaining(), context);
+    return;
+  }
+  for (const char* name : kOfOurEngine) {
+    if (command.count(name) > 0) {
+      throw CLI::ExcludesError(name, "--openai");
+    }
+  }
+  if (!command.remaining().empty()) {
+    throw CLI::ExtrasError(command.remaining());
+  }
+  if (flags.server.model.empty()) {
+    throw CLI::RequiredError("--model");
+  }
+  bench_server(flags.server, flags.setup, {.out = flags.out, .json = flags.json}, context);
+}
+
 }  // namespace
 
 std::vector<BenchSetting> bench_settings(const std::vector<std::int64_t>& prefill,
@@ -258,9 +287,9 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand(
       "bench",
       "Measure prefill and decoding of base, base + adapter and merged in paired rounds; "
-      "--benchmark_... flags go to Google Benchmark");
+      "--benchmark_... flags go to Google Benchmark.  With --openai: of a running server");
   command->allow_extras();
-  command->add_option("--base", setup.base, "folder of the base model")->required();
+  command->add_option("--base", setup.base, "folder of the base model (required without --openai)");
   command->add_option("--adapter", setup.adapter, "folder of the LoRA adapter");
   command->add_option("--merged", setup.merged, "folder of the merged model");
   const auto list = [&](const char* name, std::vector<std::int64_t>& values, const char* help) {
@@ -299,8 +328,9 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
   command->add_option("--google-json", flags->google_json,
                       "write Google Benchmark's own JSON here (default: in --out)");
   command->add_option("--out", flags->out, "folder for the reports (default: none)");
+  add_server_options(*command, flags->server);
   command->callback(
-      [flags, command, &context] { bench_lanes(*flags, command->remaining(), context); });
+      [flags, command, &context] { bench_engine_or_server(*flags, *command, context); });
 }
 
 }  // namespace mg

@@ -1,5 +1,5 @@
-// Throughput and memory of the lanes, measured in one paired run (harness/bench).  Filled by
-// harness/bench, written by reports/. Not for: judging a claim about them (verdict.h).
+// Throughput and memory of the lanes, measured in one paired run (harness/bench), or of a server
+// (harness/client).  Written by reports/.  Not for: judging a claim about them (verdict.h).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/result/metric.h"
+#include "harness/result/server.h"
 
 namespace mg {
 
@@ -29,11 +30,11 @@ struct BenchRate {
 
 /// subject / reference of the same setting, paired by round; above 1 the subject is faster.
 struct BenchRatio {
-  std::string phase;
+  std::string phase;  // as above; of a server "throughput", "first-token", "inter-token"
   std::string reference;
   std::string subject;
-  std::int64_t length = 0;
-  std::int64_t batch = 1;
+  std::int64_t length = 0;      // of a server: tokens asked for
+  std::int64_t batch = 1;       // of a server: requests at once
   std::optional<double> value;  // median of the rounds' ratios
   std::optional<Interval> ci95;
   std::optional<Interval> ci90 =
@@ -58,6 +59,7 @@ struct BenchResult {
   std::optional<double> peak_flops = std::nullopt;  // per second, of a large product in this run
   std::optional<double> peak_bytes = std::nullopt;
   double margin = 0;  // ratios within 1 / (1 + margin) .. 1 + margin are equivalent
+  std::optional<ServerResult> server = std::nullopt;  // measured instead of our own engine
 };
 
 }  // namespace mg

@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "reports/format.h"
 #include "reports/html/charts.h"
 #include "reports/html/sections.h"
 #include "reports/html/table.h"
 #include "reports/labels.h"
+#include "reports/server_words.h"
 
 namespace mg::html {
 namespace {
@@ -81,6 +84,58 @@ Markup memory_figure(const BenchResult& bench) {
                  bars("Peak memory by lane", all), table.finish()});
 }
 
+std::string milliseconds(const std::optional<double>& seconds) {
+  return seconds ? format_number(1000 * *seconds) + " ms" : "-";
+}
+
+Markup server_tables(const ServerResult& server) {
+  Table lanes("The server's models", {{"model"},
+                                      {"its name there", Align::kName},
+                                      {"tokens/s", Align::kNumber},
+                                      {"95 % interval", Align::kNumber},
+                                      {"rounds", Align::kNumber},
+                                      {"tokens of a prompt", Align::kNumber},
+                                      {"tokens of an answer", Align::kNumber},
+                                      {"counted by", Align::kText}});
+  Table latencies("Latencies", {{"model"},
+                                {"time"},
+                                {"values", Align::kNumber},
+                                {"p50", Align::kNumber},
+                                {"p90", Align::kNumber},
+                                {"p99", Align::kNumber},
+                                {"largest", Align::kNumber}});
+  Table outcomes("What became of the requests", {{"model"},
+                                                 {"outcome", Align::kName},
+                                                 {"requests", Align::kNumber},
+                                                 {"counts"},
+                                                 {"what the first said"}});
+  for (const ServerLane& lane : server.lanes) {
+    const Markup name = markup("{}", lane_label(lane.lane));
+    lanes.row({name, name_cell(lane.model), value_cell(lane.tokens_per_s),
+               markup("{}", format_interval(lane.ci95, "")), count_cell(lane.rounds),
+               value_cell(lane.prompt_tokens), value_cell(lane.tokens),
+               markup("{}", lane.tokens_counted)});
+    for (const auto& [time, latency] :
+         {std::pair("first token", &lane.first_token),
+          std::pair("between tokens", &lane.inter_token), std::pair("whole text", &lane.whole)}) {
+      latencies.row(
+          {name, markup("{}", time), count_cell(latency->count),
+           markup("{}", milliseconds(latency->p50)), markup("{}", milliseconds(latency->p90)),
+           markup("{}", milliseconds(latency->p99)), markup("{}", milliseconds(latency->max))});
+    }
+    for (const ServerOutcome& outcome : lane.outcomes) {
+      outcomes.row({name, name_cell(outcome.name), count_cell(outcome.requests),
+                    markup("{}", outcome.usable ? "yes" : "no"), markup("{}", outcome.example)});
+    }
+  }
+  Markup out = markup("<p>{}, {} in a turn.</p>\n", server_setting(server),
+                      format_plural(server.requests, "request"));
+  out += lanes.finish();
+  out += latencies.finish();
+  out += outcomes.finish();
+  return out;
+}
+
 }  // namespace
 
 Markup bench_section(const Report& report) {
@@ -101,8 +156,14 @@ Markup bench_section(const Report& report) {
                 markup("{}", ratio.decision.empty() ? "-" : ratio.decision)});
   }
   Markup out;
+  if (bench.server) {
+    out += server_tables(*bench.server);
+  }
   if (!ratios.empty()) {
     out += ratios.finish();
+  }
+  if (bench.rates.empty() && bench.memory.empty()) {
+    return out;
   }
   return out.add("<div class=figures>\n{}{}</div>\n", rates_figures(bench), memory_figure(bench));
 }

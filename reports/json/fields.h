@@ -430,6 +430,53 @@ void fields(Archive& ar, Record& memory) {
   ar.optional("first_token_length", memory.first_token_length);
 }
 
+template <typename Archive, Is<LatencySummary> Record>
+void fields(Archive& ar, Record& latency) {
+  ar.required("count", latency.count);
+  ar.required("p50", latency.p50);
+  ar.optional("p90", latency.p90);
+  ar.optional("p99", latency.p99);
+  ar.optional("max", latency.max);
+}
+
+template <typename Archive, Is<ServerOutcome> Record>
+void fields(Archive& ar, Record& outcome) {
+  ar.required("name", outcome.name);
+  ar.required("requests", outcome.requests);
+  ar.required("usable", outcome.usable);
+  ar.optional("example", outcome.example);
+}
+
+template <typename Archive, Is<ServerLane> Record>
+void fields(Archive& ar, Record& lane) {
+  ar.required("lane", lane.lane);
+  ar.required("model", lane.model);
+  ar.required("requests", lane.requests);
+  ar.required("outcomes", lane.outcomes);
+  ar.required("rounds", lane.rounds);
+  ar.required("tokens_per_s", lane.tokens_per_s);
+  ar.optional("ci95", lane.ci95);
+  ar.optional("prompt_tokens", lane.prompt_tokens);
+  ar.optional("tokens", lane.tokens);
+  ar.optional("tokens_counted", lane.tokens_counted);
+  ar.required("first_token", lane.first_token);
+  ar.required("inter_token", lane.inter_token);
+  ar.required("whole", lane.whole);
+}
+
+template <typename Archive, Is<ServerResult> Record>
+void fields(Archive& ar, Record& server) {
+  ar.required("url", server.url);
+  ar.required("endpoint", server.endpoint);
+  ar.required("concurrency", server.concurrency);
+  ar.optional("rate", server.rate);
+  ar.required("max_tokens", server.max_tokens);
+  ar.required("requests", server.requests);
+  ar.required("rounds", server.rounds);
+  ar.optional("latest_s", server.latest_s);
+  ar.required("lanes", server.lanes);
+}
+
 template <typename Archive, Is<BenchResult> Record>
 void fields(Archive& ar, Record& bench) {
   ar.required("rates", bench.rates);
@@ -438,6 +485,7 @@ void fields(Archive& ar, Record& bench) {
   ar.optional("peak_flops", bench.peak_flops);
   ar.optional("peak_bytes", bench.peak_bytes);
   ar.optional("margin", bench.margin);
+  ar.optional("server", bench.server);
 }
 
 // selftest.h

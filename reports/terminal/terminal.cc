@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "reports/format.h"
 #include "reports/headline.h"
 #include "reports/labels.h"
+#include "reports/server_words.h"
 #include "reports/text.h"
 
 namespace mg {
@@ -396,6 +398,45 @@ void print_bench(const BenchResult& bench, Screen& screen) {
   }
 }
 
+/// A model a line: how fast, how soon, what became of its requests; then what failures said.
+void print_server(const ServerResult& server, Screen& screen) {
+  screen.line();
+  screen.paragraph(screen.ink(Ink::kStrong, "Server") + "  ", 8, printable(server_setting(server)));
+  std::vector<std::array<std::string, 5>> rows{
+      {"", "tokens/s", "ms to first token p50/p90/p99", "between tokens", "answered"}};
+  for (const ServerLane& lane : server.lanes) {
+    rows.push_back({printable(lane.lane),
+                    format_value(lane.tokens_per_s, "") +
+                        (lane.ci95 ? " " + format_interval(lane.ci95, "") : ""),
+                    latency_text(lane.first_token), latency_text(lane.inter_token),
+                    answered_text(lane)});
+  }
+  std::array<std::size_t, 5> widths{};
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], display_width(row[i]));
+    }
+  }
+  for (const auto& row : rows) {
+    std::string text;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      text += "  " + pad_right(row[i], widths[i]);
+    }
+    screen.line(fit(text, screen.width()));
+  }
+  for (const ServerLane& lane : server.lanes) {
+    for (const ServerOutcome& outcome : lane.outcomes) {
+      if (outcome.name != "ok") {
+        screen.paragraph(
+            "    ", 4,
+            fmt::format("{}, {} {}: {}", printable(lane.lane), format_count(outcome.requests),
+                        printable(outcome.name), printable(outcome.example)),
+            Ink::kFaint);
+      }
+    }
+  }
+}
+
 void print_finding(const Finding& finding, Screen& screen) {
   constexpr std::size_t kSeverityWidth = 9;
   constexpr std::size_t kIndent = 2 + kSeverityWidth + 2;
@@ -480,8 +521,10 @@ std::string render_terminal(const Report& report, const TerminalStyle& style,
   const Headline head = headline(report);
   print_headline(report, head, screen);
   print_numbers(head, screen);
-  if (report.bench && report.comparisons.empty()) {  // beside a comparison its gates say enough
-    print_bench(*report.bench, screen);
+  if (report.bench && report.bench->server) {
+    print_server(*report.bench->server, screen);
+  } else if (report.bench && report.comparisons.empty()) {  // beside a comparison its gates say
+    print_bench(*report.bench, screen);                     // enough
   }
   if (report.generation) {
     print_generation(*report.generation, screen);

@@ -144,7 +144,7 @@ def write_matching(path):
                 alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha)
                 answers[module] = [bool(check_target_module_exists(config, module)), rank, alpha]
             line = {"config": {"peft_type": "LORA", "r": 8, "lora_alpha": 16, **options}, "modules": answers}
-            out.write(json.dumps(line) + "\n")
+            out.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

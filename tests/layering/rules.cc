@@ -31,6 +31,8 @@ const std::vector<FolderRule>& folder_rules() {
       {"harness/bench",
        {"kernels/", "suites", "harness/io", "harness/result", "harness/model", "harness/lanes",
         "harness/metrics", "harness/verdict"}},
+      {"harness/client",
+       {"suites", "harness/io", "harness/result", "harness/metrics", "harness/bench"}},
       {"reports", {"harness/result"}},
       {"harness/cli", {"kernels/", "suites", "harness/", "reports"}},
   };
@@ -50,7 +52,7 @@ const std::vector<OutsideRule>& outside_rules() {
       {"cuda", {"kernels/cuda"}},
       {"cublas", {"kernels/cuda"}},
       {"benchmark/", {"kernels/bench", "harness/bench"}},
-      {"curl/", {"harness/bench"}},
+      {"curl/", {"harness/client"}},
       {"sqlite3.h", {"reports"}},
       {"gtest/", {}},
       {"gmock/", {}},

@@ -229,6 +229,75 @@ Report with_bench() {
   return r;
 }
 
+Report with_server() {
+  Report r;
+  r.status = RunStatus::kFail;
+  r.tool = passing().tool;
+  r.tool.backend = "server";
+  r.inputs.command =
+      "mergegauge bench --openai http://127.0.0.1:8000 --model merged --adapter-model packages";
+  ServerResult server{.url = "http://127.0.0.1:8000/v1",
+                      .endpoint = "completions",
+                      .concurrency = 8,
+                      .rate = 20.0,
+                      .max_tokens = 64,
+                      .requests = 16,
+                      .rounds = 12,
+                      .latest_s = 0.0021,
+                      .lanes = {}};
+  for (const auto& [lane, slower] : {std::pair("adapter", 1.31), std::pair("merged", 1.0)}) {
+    ServerLane measured;
+    measured.lane = lane;
+    measured.model = lane == std::string("merged") ? "merged" : "packages";
+    measured.requests = 416;
+    measured.outcomes = {{"ok", 416, true, ""}};
+    measured.rounds = 11;
+    measured.tokens_per_s = 412 / slower;
+    measured.ci95 = Interval{405 / slower, 418 / slower};
+    measured.prompt_tokens = 93.5;
+    measured.tokens = 64;
+    measured.tokens_counted = "usage";
+    measured.first_token = {384, 0.031 * slower, 0.04 * slower, std::nullopt, 0.055 * slower};
+    measured.inter_token = {24192, 0.0121 * slower, 0.0151 * slower, 0.0213 * slower, 0.11};
+    measured.whole = {384, 0.8 * slower, 0.83 * slower, std::nullopt, 0.9 * slower};
+    server.lanes.push_back(measured);
+  }
+  server.lanes[1].outcomes = {{"ok", 413, true, ""},
+                              {"http-500", 2, false, "CUDA error: an illegal memory access"},
+                              {"cut", 1, false, "transfer closed with outstanding read data"}};
+  BenchResult bench;
+  bench.margin = 0.05;
+  for (const auto& [phase, value] : {std::pair("throughput", 1.31), std::pair("first-token", 1.28),
+                                     std::pair("inter-token", 1.32)}) {
+    bench.ratios.push_back({phase, "adapter", "merged", 64, 8, value,
+                            Interval{value - 0.02, value + 0.02},
+                            Interval{value - 0.015, value + 0.015}, "faster"});
+    Verdict verdict;
+    verdict.gate = std::string("server.") + phase;
+    verdict.subject = "adapter/merged, 64 tokens x 8";
+    verdict.status = GateStatus::kPass;
+    verdict.unit = "ratio";
+    verdict.value = value;
+    verdict.lower_limit = 1 / 1.05;
+    verdict.ci95 = bench.ratios.back().ci95;
+    verdict.ci90 = bench.ratios.back().ci90;
+    verdict.reason = "merged is faster";
+    r.verdicts.push_back(verdict);
+  }
+  Verdict answers;
+  answers.gate = "server.answers";
+  answers.subject = "merged";
+  answers.status = GateStatus::kFail;
+  answers.unit = "share";
+  answers.value = 3.0 / 416;
+  answers.limit = 0.0;
+  answers.reason = "3 of 416 requests to merged failed: 2 http-500, 1 cut";
+  r.verdicts.push_back(answers);
+  bench.server = server;
+  r.bench = bench;
+  return r;
+}
+
 Report selftest_missed() {
   Report r = passing();
   r.status = RunStatus::kFail;
@@ -294,6 +363,7 @@ std::vector<std::pair<std::string, Report>> all() {
           {"lint-only", lint_only()},
           {"hostile", hostile()},
           {"with-bench", with_bench()},
+          {"with-server", with_server()},
           {"selftest-missed", selftest_missed()}};
 }
 

@@ -44,6 +44,9 @@ Report hostile();
 /// With throughput.
 Report with_bench();
 
+/// A server, merged faster than the adapter but for three requests that failed.
+Report with_server();
+
 /// A selftest of a right merge; one planted fault was missed, one does not apply.
 Report selftest_missed();
 
