@@ -60,6 +60,19 @@ bool only_speed_failed(const Report& report) {
   return !other_gate && !error;
 }
 
+// The merge passed everything; what is to be served in its place is not it.
+bool only_served_failed(const Report& report) {
+  const bool other_gate =
+      std::any_of(report.verdicts.begin(), report.verdicts.end(), [](const Verdict& verdict) {
+        return is_blocking(verdict, GateStatus::kFail) && !is_served(verdict);
+      });
+  const bool other_error =
+      std::any_of(report.findings.begin(), report.findings.end(), [](const Finding& finding) {
+        return finding.severity == Severity::kError && !is_served(finding);
+      });
+  return !report.also.empty() && !other_gate && !other_error;
+}
+
 std::int64_t missed_faults(const Report& report) {
   return report.selftest ? count_detections(*report.selftest).missed : 0;
 }
@@ -113,6 +126,10 @@ std::string title_of(const Report& report) {
       }
       if (report.bench && only_speed_failed(report)) {
         return "The merge is right, but it is slower than base + adapter.";
+      }
+      if (compared && only_served_failed(report)) {
+        return "The merge is right, but what is to be served in its place does not answer as it "
+               "does.";
       }
       if (compared && only_serving_failed(report)) {
         return "The merge is right, but the model overflows in the arithmetic that serves it.";
@@ -195,7 +212,7 @@ std::string fail_reason(const Report& report) {
     add_sentence(text, gate_sentence(*first_gate));
   }
   const Comparison* comparison = main_comparison(report);
-  if (comparison != nullptr && comparison->culprit) {
+  if (comparison != nullptr && comparison->culprit && !only_served_failed(report)) {
     add_sentence(text,
                  fmt::format("the difference begins at {}", place_text(*comparison->culprit)));
   }

@@ -37,6 +37,22 @@ const Comparison* main_comparison(const Report& report);
 const Verdict* find_verdict(const Report& report, std::string_view gate,
                             const Comparison& comparison);
 
+/// Whether this is about what is to be served in merged's place, not about merged.
+bool is_served(const Verdict& verdict);
+bool is_served(const Finding& finding);
+
+/// The pair of merged and what is to be served, or null where it was not run.
+const Comparison* served_comparison(const Report& report, const AlsoModel& model);
+
+/// What is to be served, in a line: what it stores, how far it is from merged.
+struct ServedLine {
+  std::string lane;
+  std::string stored;   // "GGUF 3, 91 MB, 5 bits a weight: Q4_1 71 MB, Q8_0 30 MB"
+  std::string numbers;  // "KL 4.1e-6 nat, 95 % interval [...], ..."
+  GateStatus status = GateStatus::kNotRun;  // the worst of its blocking gates
+};
+ServedLine served_line(const Report& report, const AlsoModel& model);
+
 struct SeverityCounts {
   std::int64_t errors = 0;
   std::int64_t warnings = 0;

@@ -107,6 +107,11 @@ void add_flags(CLI::App& command, Flags& flags) {
 }
 
 void add_run_flags(CLI::App& command, Flags& flags) {
+  command.add_option("--also", flags.options.also,
+                     "what is to be served in merged's place, held against merged: a GGUF file or "
+                     "a folder; may be given several times");
+  command.add_option("--also-gates", flags.options.also_gates,
+                     "gate profile of --also: name or file (default: served)");
   command.add_option("--per-token-csv", flags.token_csv,
                      "also write every metric of every token here, as CSV");
   command.add_option("--history", flags.history,
@@ -136,6 +141,9 @@ void require_folders(const Flags& flags) {
     throw usage("--base, --adapter and --merged are required",
                 "`mergegauge check --demo` and `selftest --demo` run on a small model of their "
                 "own");
+  }
+  if (options.also.empty() && !options.also_gates.empty()) {
+    throw usage("--also-gates judges what --also names", "add --also MODEL");
   }
   if (!flags.demo && !flags.damage.empty()) {
     throw usage("--break damages the demo model and nothing else", "add --demo");

@@ -26,6 +26,7 @@ struct LintArguments {
   std::string adapter;
   std::string json;
   std::string server;
+  std::vector<std::filesystem::path> also;
   std::vector<std::string> accepted_keys;
   bool fix = false;
   bool dry_run = false;
@@ -41,6 +42,7 @@ lint::Options options_of(const LintArguments& arguments) {
     options.adapter = arguments.adapter;
   }
   options.server = arguments.server;
+  options.also = arguments.also;
   options.accepted_keys = arguments.accepted_keys;
   return options;
 }
@@ -147,6 +149,9 @@ void add_lint_command(CLI::App& app, CommandContext& context) {
   command->add_option("--adapter", arguments->adapter, "Folder of the adapter");
   command->add_option("--server", arguments->server,
                       "Also what this server demands: vllm, transformers, sglang, llama.cpp");
+  command->add_option("--also", arguments->also,
+                      "A GGUF file made from merged, held against merged's tokenizer, template and "
+                      "config; may be given several times");
   command->add_flag("--fix", arguments->fix,
                     "Make the safe repairs; old files stay as NAME.bak, and "
                     "mergegauge-provenance.json says what was done");

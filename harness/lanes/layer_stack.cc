@@ -46,7 +46,6 @@ void measure_part(HiddenStates& states, const LockstepOptions& options,
           .prompt = static_cast<std::size_t>(prompt - measured.prompt_rows.begin())};
     }
   }
-  const PlacedRows reference = measured.placed(options.reference);
   const HalfDrift place{.stack = measured.stack,
                         .layer = measured.layer,
                         .part = measured.part,
@@ -54,6 +53,7 @@ void measure_part(HiddenStates& states, const LockstepOptions& options,
                         .forced_rel = std::nullopt,
                         .prompt_rel = {}};
   for (std::size_t s = 0; s < options.subjects.size(); ++s) {
+    const PlacedRows reference = measured.placed(options.reference_of(s));
     HalfRows rows{states.drift(measured.placed(options.subjects[s]), reference), {}};
     if (measured.part == Part::kPatchEmbed) {
       rows.forced = rows.free;  // pixels are everyone's input
@@ -257,12 +257,13 @@ void LayerStack::forced_mlp(std::int64_t l, const std::vector<const LayerWeights
 }
 
 void LayerStack::copy_reference_to_forced() {
-  Backend& reference = *lanes_[options_.reference].backend;
   for (std::size_t s = 0; s < forced_hidden_.size(); ++s) {
+    const std::size_t source = options_.reference_of(s);
+    Backend& reference = *lanes_[source].backend;
     Backend& backend = *lanes_[options_.subjects[s]].backend;
     for (std::size_t p = 0; p < forced_.source_row.size(); ++p) {
       const BatchPrompt& prompt = forced_.batch.prompts[p];
-      const Mat from = hidden(options_.reference).row_range(forced_.source_row[p], prompt.length);
+      const Mat from = hidden(source).row_range(forced_.source_row[p], prompt.length);
       const Mat to = forced(s).row_range(prompt.begin, prompt.length);
       if (&backend == &reference) {
         backend.copy(from, to);

@@ -74,7 +74,7 @@ class LayerStack {
   /// Hidden states as they stand, as what came before the first layer.
   void measure_embedding();
 
-  /// Every subject's forced rows start from the reference's hidden states, bit for bit where both
+  /// Every subject's forced rows start from its reference's hidden states, bit for bit where both
   /// are on one backend.
   void copy_reference_to_forced();
   bool has_forced() const { return !forced_.batch.prompts.empty(); }

@@ -33,6 +33,9 @@ void require_same_sizes(std::span<const Lane> lanes, std::size_t reference);
 struct LockstepOptions {
   std::size_t reference = 0;          // index of the lane that others are measured against
   std::vector<std::size_t> subjects;  // lanes whose hidden states are compared with the reference's
+  /// Beside `subjects`, where a subject is compared with another lane than `reference`; empty:
+  /// every one with `reference`.
+  std::vector<std::size_t> subject_references;
   std::int64_t forced_tokens =
       0;  // budget of tokens that subjects also run on the reference's inputs
   std::int64_t chunk_tokens = 1024;  // rows of a lane in work at once; results do not depend on it
@@ -41,6 +44,10 @@ struct LockstepOptions {
   std::optional<std::vector<std::size_t>> forced_prompts = std::nullopt;
   bool keep_rows = false;     // fill LockstepResult::rows
   bool fingerprints = false;  // of the last hidden states, which are read for it
+
+  std::size_t reference_of(std::size_t subject) const {
+    return subject_references.empty() ? reference : subject_references[subject];
+  }
 };
 
 /// Logits of some consecutive rows of the batch, FP32 [rows, vocab[i]] for each lane; valid during

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "harness/io/gguf_config.h"
 #include "harness/model/names.h"
 #include "harness/model/quantised_names.h"
 #include "kernels/core/error.h"
@@ -241,6 +242,20 @@ bool AdapterFolder::flag(std::string_view key) const {
   }
   const auto it = config()->find(key);
   return it != config()->end() && it->is_boolean() && it->get<bool>();
+}
+
+ServedGguf open_served_gguf(const std::filesystem::path& path) {
+  ServedGguf out{.name = path.filename().string(),
+                 .file = GgufFile::open(path),
+                 .config = std::nullopt,
+                 .config_error = std::nullopt};
+  try {
+    const nlohmann::json config = gguf_config(out.file);
+    out.config = find_architecture(config, out.name).read_config(config, out.name);
+  } catch (const Error& error) {
+    out.config_error = error.parts();
+  }
+  return out;
 }
 
 ModelFolder open_model_folder(const std::filesystem::path& folder, std::string role) {

@@ -15,6 +15,7 @@
 #include "harness/io/adapter.h"
 #include "harness/io/checkpoint.h"
 #include "harness/io/folder.h"
+#include "harness/io/gguf.h"
 #include "harness/io/shard_index.h"
 #include "harness/lint/server_profile.h"
 #include "harness/lint/tokenizer_facts.h"
@@ -100,10 +101,19 @@ struct AdapterFolder {
   bool flag(std::string_view key) const;
 };
 
+/// A GGUF file that is to be served in merged's place.
+struct ServedGguf {
+  std::string name;  // of the file, for messages
+  GgufFile file;
+  std::optional<ModelConfig> config;       // as llama.cpp computes
+  std::optional<ErrorParts> config_error;  // why it could not be read
+};
+
 struct Context {
   ModelFolder merged;
   std::optional<ModelFolder> base;
   std::optional<AdapterFolder> adapter;
+  std::vector<ServedGguf> ggufs;
   const ServerProfile* server = nullptr;
   std::vector<std::string> accepted_keys;
 
@@ -116,6 +126,9 @@ ModelFolder open_model_folder(const std::filesystem::path& folder, std::string r
 
 /// Throws Error "folder.*".  `base`: attaches the adapter, where both could be read.
 AdapterFolder open_adapter_folder(const std::filesystem::path& folder, const ModelFolder* base);
+
+/// Throws Error "gguf.*", "file.*" where it cannot be read at all.
+ServedGguf open_served_gguf(const std::filesystem::path& path);
 
 /// The tensors in a shard's header.
 void add_tensors(const ScannedShard& shard, std::vector<HeaderTensor>& tensors);

@@ -24,6 +24,8 @@ bool can_run(const Rule& rule, const Context& context) {
       return context.base.has_value() && context.adapter.has_value();
     case Needs::kServer:
       return context.server != nullptr;
+    case Needs::kGguf:
+      return !context.ggufs.empty();
   }
   return false;
 }
@@ -58,6 +60,8 @@ std::string_view needed_flag(Needs needs) {
       return "--base and --adapter";
     case Needs::kServer:
       return "--server";
+    case Needs::kGguf:
+      return "--also FILE.gguf";
   }
   return "";
 }
@@ -65,7 +69,7 @@ std::string_view needed_flag(Needs needs) {
 /// "NOT RUN, never a pass": one note for each input that was not given.
 void note_not_run(const Options& options, Result& result) {
   for (const Needs needs :
-       {Needs::kBase, Needs::kAdapter, Needs::kBaseAndAdapter, Needs::kServer}) {
+       {Needs::kBase, Needs::kAdapter, Needs::kBaseAndAdapter, Needs::kServer, Needs::kGguf}) {
     std::vector<std::string> ids;
     for (const Rule* rule : result.not_run) {
       if (rule->needs == needs) {
@@ -73,7 +77,8 @@ void note_not_run(const Options& options, Result& result) {
       }
     }
     // `check` asks for no server, and the report says which inputs it had.
-    if (ids.empty() || (options.audit_follows && needs == Needs::kServer)) {
+    const bool told = needs == Needs::kServer || needs == Needs::kGguf;
+    if (ids.empty() || (options.audit_follows && told)) {
       continue;
     }
     LintFinding note;
@@ -122,6 +127,11 @@ Context open_context(const Options& options) {
   }
   if (!options.server.empty()) {
     context.server = &find_server(options.server);
+  }
+  for (const std::filesystem::path& path : options.also) {
+    if (path.extension() == ".gguf" && std::filesystem::is_regular_file(path)) {
+      context.ggufs.push_back(open_served_gguf(path));
+    }
   }
   context.accepted_keys = options.accepted_keys;
   return context;

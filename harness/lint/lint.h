@@ -16,6 +16,8 @@ struct Options {
   std::filesystem::path merged;
   std::optional<std::filesystem::path> base;
   std::optional<std::filesystem::path> adapter;
+  // What is to be served in merged's place; of these the GGUF files are looked at.
+  std::vector<std::filesystem::path> also;
   std::string server;                      // a profile's name, or empty
   std::vector<std::string> accepted_keys;  // config keys declared harmless
   std::string command = "lint";            // Finding::command

@@ -15,7 +15,7 @@
 namespace mg::lint {
 
 /// What a rule needs besides merged; without it the rule is not run, which is said.
-enum class Needs : std::uint8_t { kMerged, kBase, kAdapter, kBaseAndAdapter, kServer };
+enum class Needs : std::uint8_t { kMerged, kBase, kAdapter, kBaseAndAdapter, kServer, kGguf };
 
 struct LintFinding {
   Finding finding;

@@ -20,6 +20,7 @@ std::span<const Rule> tokenizer_rules();
 std::span<const Rule> companion_file_rules();  // templates, processors, code, generation config
 std::span<const Rule> adapter_rules();
 std::span<const Rule> serving_rules();
+std::span<const Rule> gguf_rules();  // a GGUF file beside merged
 
 /// Every rule, in the order in which findings are listed.
 const std::vector<const Rule*>& rules();

@@ -74,8 +74,26 @@ struct InputInfo {
   std::optional<AdapterSummary> adapter_info;
 };
 
+struct StoredShare {
+  std::string format;  // "Q4_K", "F32", "NF4"
+  std::int64_t tensors = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// A model that is to be served in merged's place (--also): a lane that is compared with merged.
+/// Its comparison is "merged" against `lane`, its verdicts are those of gates "served...[lane]".
+struct AlsoModel {
+  std::string lane;
+  std::string path;
+  std::string format;  // "GGUF 3", "safetensors with codes", "safetensors"
+  std::uint64_t bytes = 0;
+  std::optional<double> bits_per_weight;  // of the layers' matrices, scales included
+  std::vector<StoredShare> stored;        // most bytes first
+  std::string gates;                      // the profile it was held against
+};
+
 struct FileRecord {
-  std::string role;  // "base", "adapter", "merged", "trained-on"
+  std::string role;  // "base", "adapter", "merged", "trained-on", "also:LANE"
   std::string path;  // relative to the role's folder
   std::uint64_t bytes = 0;
   std::string sha256;
@@ -131,6 +149,7 @@ struct Report {
   std::vector<Finding> findings;
   std::optional<AuditResult> audit;
   std::vector<Comparison> comparisons;
+  std::vector<AlsoModel> also;
   std::optional<Floor> floor;
   std::vector<Verdict> verdicts;
   std::optional<BenchResult> bench;

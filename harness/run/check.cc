@@ -10,6 +10,7 @@
 #include "harness/run/describe.h"
 #include "harness/run/logit_metrics.h"
 #include "harness/run/report_run.h"
+#include "harness/run/served.h"
 #include "harness/run/token_texts.h"
 #include "harness/run/told_once.h"
 #include "harness/verdict/floor.h"
@@ -101,6 +102,7 @@ class Check {
     settings.merged = options_.merged;
     settings.base = options_.base;
     settings.adapter = options_.adapter;
+    settings.also = options_.also;
     settings.accepted_keys = options_.accepted_keys;
     settings.audit_follows = options_.audit;
     const lint::Context context = lint::open_context(settings);
@@ -129,12 +131,15 @@ class Check {
     }
     plant();
     describe_inputs(*base_, *adapter_, *merged_, report_.inputs);
-    gates_ = load_gate_profile(
-        !options_.gates.empty()
-            ? options_.gates
-            : std::string(default_gate_profile(stored_dtype(merged_->checkpoint), false)));
+    gates_ = at_bits(
+        load_gate_profile(!options_.gates.empty() ? options_.gates
+                                                  : std::string(default_gate_profile(
+                                                        stored_dtype(merged_->checkpoint), false))),
+        bits_per_weight(*merged_));
+    ModelLimits limits = limits_of(*base_);
+    open_served_models(limits);
     prompts_ = load_prompts(
-        options_.suites, limits_of(*base_), options_.token_budget,
+        options_.suites, limits, options_.token_budget,
         {.base = options_.base, .adapter = options_.adapter, .merged = options_.merged},
         vision_of(*base_));
     report_.inputs.suites = prompts_.suites;
@@ -143,6 +148,22 @@ class Check {
     }
     tell_once(report_.findings, prompts_.findings);
     add_findings(prompts_.findings);
+  }
+
+  /// `limits` is narrowed to the ids that every lane can read.
+  void open_served_models(ModelLimits& limits) {
+    const GateProfile profile =
+        load_gate_profile(options_.also_gates.empty() ? kServedProfile : options_.also_gates);
+    const std::vector<std::string> lanes = served_lanes(options_.also);
+    for (std::size_t i = 0; i < options_.also.size(); ++i) {
+      served_.push_back(open_served(options_.also[i], lanes[i], *merged_, options_.block_order));
+      const OpenServed& served = served_.back();
+      served_gates_.push_back(at_bits(profile, bits_per_weight(*served.model)));
+      report_.also.push_back(describe_served(served, profile.name));
+      add_findings(vocabulary_findings(served, *merged_));
+      add_findings(block_order_findings(*served.model, served.lane));
+      limits.vocab_size = std::min(limits.vocab_size, served.model->model.config.vocab_size);
+    }
   }
 
   void plant() {
@@ -158,6 +179,9 @@ class Check {
         {"base", options_.base}, {"adapter", options_.adapter}, {"merged", options_.merged}};
     if (!options_.trained_on.empty()) {
       folders.push_back({"trained-on", options_.trained_on});
+    }
+    for (const OpenServed& served : served_) {
+      folders.push_back({"also:" + served.lane, served.path});
     }
     report_.provenance->files =
         digest_inputs(folders, pool_, [this](double done) { progress_("digest", done); });
@@ -206,6 +230,9 @@ class Check {
     settings.remerge = settings.remerge || (!same_as_remerge_ && comparable);
     if (other_base_) {
       settings.other = {other_base_.get(), other_adapter_.get(), other_lane()};
+    }
+    for (const OpenServed& served : served_) {
+      settings.served.push_back({served.model.get(), served.lane});
     }
     CompareRun run =
         compare_lanes(*base_, *adapter_, *merged_, prompts_, settings, floor_ ? &*floor_ : nullptr,
@@ -284,6 +311,22 @@ class Check {
     Judgement judgement = judge(inputs, gates_);
     report_.verdicts = std::move(judgement.verdicts);
     add_findings(std::move(judgement.findings));
+    for (std::size_t i = 0; i < served_.size(); ++i) {
+      judge_served(*find_comparison("merged", served_[i].lane), served_gates_[i]);
+    }
+  }
+
+  void judge_served(const Comparison& comparison, const GateProfile& gates) {
+    JudgeInputs inputs;
+    inputs.total = &comparison;
+    inputs.floor = report_.floor;
+    inputs.served = true;
+    Judgement judgement = judge(inputs, gates);
+    for (Verdict& verdict : judgement.verdicts) {
+      report_.verdicts.push_back(std::move(verdict));
+    }
+    add_findings(std::move(judgement.findings));
+    add_findings(effect_findings(comparison));
   }
 
   /// Merged lacks tensors or has others: its outputs cannot be computed, and that is the finding.
@@ -334,6 +377,8 @@ class Check {
       other_base_;  // what the adapter was trained on, or, if merged was made
   std::unique_ptr<OpenAdapter> other_adapter_;  // from that, the base that was given
   MergedInto merged_into_ = MergedInto::kBase;
+  std::vector<OpenServed> served_;
+  std::vector<GateProfile> served_gates_;  // beside them
   std::optional<DamagedTensors> damaged_;
   GateProfile gates_;  // read before anything is computed: a typing error must not cost a run
   Prompts prompts_;

@@ -21,7 +21,9 @@ struct CheckOptions {
   std::filesystem::path base;
   std::filesystem::path adapter;
   std::filesystem::path merged;
-  std::filesystem::path trained_on;  // the base the adapter was trained on; empty: `base`
+  std::filesystem::path trained_on;         // the base the adapter was trained on; empty: `base`
+  std::vector<std::filesystem::path> also;  // what is served in merged's place: files or folders
+  std::string also_gates;                   // their profile's name or file; empty: "served"
   BlockOrder block_order = BlockOrder::kByRow;
   std::vector<std::string> suites;  // empty: the built-in smoke suite
   std::string gates;                // profile name or file; empty: by merged's stored dtype

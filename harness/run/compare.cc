@@ -34,18 +34,26 @@ struct Lineup {
   std::vector<std::unique_ptr<WeightSource>> sources;
   std::vector<Lane> lanes;
   std::vector<PairSpec> pairs;
-  std::vector<std::size_t> subjects;  // lanes whose hidden states are compared with the adapter's
+  std::vector<std::size_t> subjects;    // lanes whose hidden states are compared
+  std::vector<std::size_t> references;  // beside them: with which lane's
+  std::size_t first_served_pair = 0;    // CompareOptions::served stand last, in their order
+  std::size_t first_served_subject = 0;
 
   int add(std::string name, std::unique_ptr<WeightSource> source, Backend& backend) {
     lanes.push_back({std::move(name), source.get(), &backend});
     sources.push_back(std::move(source));
     return static_cast<int>(lanes.size()) - 1;
   }
+  void follow(int lane, int reference) {
+    subjects.push_back(static_cast<std::size_t>(lane));
+    references.push_back(static_cast<std::size_t>(reference));
+  }
 };
 
 constexpr int kBase = 0;
 constexpr int kAdapter = 1;
 constexpr int kMerged = 2;
+constexpr std::size_t kRemergeSubject = 1;  // where there is a re-merge: right behind merged
 
 Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenModel& merged,
                const CompareOptions& options, Backend& backend, ThreadPool& pool) {
@@ -67,7 +75,7 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   }
   lineup.add("merged", std::move(subject), backend);
   lineup.pairs.push_back({.reference = kAdapter, .subject = kMerged, .base = kBase});
-  lineup.subjects.push_back(kMerged);
+  lineup.follow(kMerged, kAdapter);
   const auto add_remerge = [&](std::string name, std::optional<DType> dtype) {
     const int lane = lineup.add(
         std::move(name),
@@ -79,8 +87,7 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
   if (options.remerge) {
     const int lane = add_remerge("remerge", stored_dtype(merged.checkpoint));
     lineup.pairs.push_back({.reference = lane, .subject = kMerged, .base = kBase});
-    lineup.subjects.push_back(
-        static_cast<std::size_t>(lane));  // what rounding alone does to each layer
+    lineup.follow(lane, kAdapter);  // what rounding alone does to each layer
   }
   for (const DType dtype : options.what_if) {
     add_remerge(what_if_name(dtype), dtype);
@@ -93,6 +100,16 @@ Lineup line_up(const OpenModel& base, const OpenAdapter& adapter, const OpenMode
                                 backend);
     lineup.pairs.push_back({.reference = lane, .subject = kMerged, .base = kBase});
     lineup.pairs.push_back({.reference = kAdapter, .subject = lane, .base = kBase});
+  }
+  lineup.first_served_pair = lineup.pairs.size();
+  lineup.first_served_subject = lineup.subjects.size();
+  for (const ServedModel& served : options.served) {
+    const int lane = lineup.add(served.lane,
+                                std::make_unique<CheckpointSource>(
+                                    served.model->checkpoint, served.model->model, nullptr, &pool),
+                                backend);
+    lineup.pairs.push_back({.reference = kMerged, .subject = lane, .base = kBase});
+    lineup.follow(lane, kMerged);
   }
   return lineup;
 }
@@ -130,6 +147,13 @@ std::vector<DeviceLineup> line_up_on_devices(const OpenModel& base, const OpenAd
     places.push_back(std::move(place));
   }
   return places;
+}
+
+/// Findings of a pair whose subject is what will be served.
+Finding as_served(Finding finding) {
+  finding.rule = "served." + finding.rule.substr(finding.rule.find('.') + 1);
+  finding.command = "served";
+  return finding;
 }
 
 void add_notes(const std::vector<std::string>& notes, std::vector<Finding>& findings) {
@@ -218,6 +242,7 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
   LockstepOptions lockstep;
   lockstep.reference = kAdapter;
   lockstep.subjects = lineup.subjects;
+  lockstep.subject_references = lineup.references;
   lockstep.forced_tokens = options.forced_tokens;
   lockstep.chunk_tokens = options.chunk_tokens;
   const LockstepResult hidden = run_on_devices(devices, prompts.batch, lockstep, metrics);
@@ -246,7 +271,7 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
   Comparison& main = run.comparisons.front();
   ExpectedDrift expected;
   if (options.remerge) {
-    expected = expected_of_remerge(hidden.drift.back());
+    expected = expected_of_remerge(hidden.drift[kRemergeSubject]);
   } else if (floor != nullptr) {
     expected = {.halves = floor->drift, .by_prompt = false, .basis = "the arithmetic's own"};
   }
@@ -254,10 +279,28 @@ CompareRun compare_lanes(const OpenModel& base, const OpenAdapter& adapter, cons
   if (std::optional<Finding> departure = departing_half(hidden.drift.front(), main, expected)) {
     run.findings.push_back(std::move(*departure));
   }
+  for (std::size_t i = 0; i < options.served.size(); ++i) {
+    Comparison& comparison = run.comparisons[lineup.first_served_pair + i];
+    const std::size_t subject = lineup.first_served_subject + i;
+    const std::vector<HalfDrift>& drift = hidden.drift[subject];
+    // Merged's own rounding, where that is all that tells it from the adapter.
+    const std::vector<HalfDrift>& yardstick =
+        main.culprit && floor != nullptr ? floor->drift : hidden.drift.front();
+    const ExpectedDrift usual = expected_of_others(drift, yardstick);
+    // Nothing is expected of a single prompt: quantisation moves them all from the first layer on.
+    add_layers(drift, hidden.non_finite[lineup.subjects[subject]], {}, prompts.batch, comparison);
+    if (std::optional<Finding> departure = departing_half(drift, comparison, usual)) {
+      departure->subject = comparison.subject + ", " + departure->subject;
+      run.findings.push_back(as_served(std::move(*departure)));
+    }
+  }
+  const std::size_t first_served = lineup.lanes.size() - options.served.size();
   for (std::size_t lane = 0; lane < lineup.lanes.size(); ++lane) {
     if (hidden.non_finite[lane]) {
-      run.findings.push_back(
-          non_finite_finding(lineup.lanes[lane].name, *hidden.non_finite[lane], prompts.batch));
+      Finding finding =
+          non_finite_finding(lineup.lanes[lane].name, *hidden.non_finite[lane], prompts.batch);
+      run.findings.push_back(lane < first_served ? std::move(finding)
+                                                 : as_served(std::move(finding)));
     }
   }
   return run;

@@ -45,6 +45,13 @@ struct OtherBase {
 inline constexpr const char* kTrainedLane = "trained";
 inline constexpr const char* kGivenLane = "given";
 
+/// A model that is to be served in merged's place: a quantised file made of it.  Compared with
+/// merged, not with the adapter.
+struct ServedModel {
+  const OpenModel* model = nullptr;
+  std::string lane;
+};
+
 struct CompareOptions {
   EngineOptions engine;
   bool remerge = false;              // add our own re-merge, stored as merged is
@@ -57,6 +64,7 @@ struct CompareOptions {
   TokenRows* token_rows = nullptr;          // filled with every metric of every row, if given
   const AlteredTensors* altered = nullptr;  // what is read of merged instead of its own bytes
   OtherBase other;                          // adds a lane, and pairs with merged and with adapter
+  std::vector<ServedModel> served;          // adds a lane each, and its pair with merged
 };
 
 /// The arithmetic's own noise, measured on some of the prompts: the reference lane in `exact`

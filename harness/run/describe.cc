@@ -18,6 +18,9 @@ namespace mg {
 namespace {
 
 std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder) {
+  if (std::filesystem::is_regular_file(folder)) {
+    return {folder};
+  }
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.is_regular_file()) {  // follows links: the Hub cache is made of them

@@ -23,11 +23,12 @@ void describe_inputs(const OpenModel& base, const OpenAdapter& adapter, const Op
                      InputInfo& inputs);
 
 struct InputFolder {
-  std::string role;  // "base", "adapter", "merged", "trained-on"
+  std::string role;  // "base", "adapter", "merged", "trained-on", "also:LANE"
   std::filesystem::path path;
 };
 
-/// SHA-256 of every regular file directly in the folders, in their order and by name.
+/// SHA-256 of every regular file directly in the folders (or of the file that stands for one), in
+/// their order and by name.
 std::vector<FileRecord> digest_inputs(const std::vector<InputFolder>& folders, ThreadPool& pool,
                                       const std::function<void(double)>& progress);
 

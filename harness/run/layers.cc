@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 
 namespace mg {
 namespace {
@@ -77,6 +79,31 @@ const HalfDrift* ExpectedDrift::find(const HalfDrift& half) const {
 
 ExpectedDrift expected_of_remerge(std::span<const HalfDrift> drift) {
   return {.halves = {drift.begin(), drift.end()}, .by_prompt = true, .basis = "our re-merge's"};
+}
+
+ExpectedDrift expected_of_others(std::span<const HalfDrift> drift,
+                                 std::span<const HalfDrift> yardstick) {
+  const ExpectedDrift own{.halves = {yardstick.begin(), yardstick.end()}, .basis = {}};
+  std::map<std::pair<Stack, Part>, std::vector<double>> ratios;
+  for (const HalfDrift& half : drift) {
+    const HalfDrift* other = own.find(half);
+    const double measured = other == nullptr ? 0.0 : ExpectedDrift::forced(*other);
+    if (!half.forced_rel || !std::isfinite(*half.forced_rel) || !std::isfinite(measured) ||
+        !(measured > 0.0)) {
+      return {};
+    }
+    ratios[{half.stack, half.part}].push_back(*half.forced_rel / measured);
+  }
+  ExpectedDrift expected{
+      .halves = {}, .by_prompt = false, .basis = "what the file's other layers do"};
+  for (const HalfDrift& half : drift) {
+    std::vector<double>& same = ratios[{half.stack, half.part}];
+    const auto middle = same.begin() + static_cast<std::ptrdiff_t>(same.size() / 2);
+    std::nth_element(same.begin(), middle, same.end());
+    expected.halves.push_back(half);
+    expected.halves.back().forced_rel = *middle * ExpectedDrift::forced(*own.find(half));
+  }
+  return expected;
 }
 
 void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteHidden>& non_finite,

@@ -31,6 +31,13 @@ inline constexpr double kDeparted = 4.0;
 
 ExpectedDrift expected_of_remerge(std::span<const HalfDrift> drift);
 
+/// Of what is stored otherwise throughout every half drifts, by how sensitive it is: expected of a
+/// half is `yardstick`'s drift there (of another lane whose weights were rounded, or of the
+/// arithmetic), times the median of what the halves of the same kind make of it.  Empty where the
+/// yardstick does not measure every half.
+ExpectedDrift expected_of_others(std::span<const HalfDrift> drift,
+                                 std::span<const HalfDrift> yardstick);
+
 /// Fills `comparison.layers`, and the first departed layer of each evidence card.
 void add_layers(std::span<const HalfDrift> drift, const std::optional<NonFiniteHidden>& non_finite,
                 const ExpectedDrift& expected, const Batch& batch, Comparison& comparison);

@@ -171,10 +171,37 @@ constexpr std::array<std::pair<std::string_view, GateStatistic>, 3> kStatistics{
 }};
 constexpr std::array<std::string_view, 4> kRatios{"mer", "slope", "r2", "perplexity_ratio"};
 
+/// [{"bits": 7.5, "value": 0.005, "basis": "..."}, ...], most bits first.
+std::vector<BitsLimit> read_bits(const Json& json, const Reader& limit) {
+  const std::string path = limit.path() + ".by_bits";
+  if (!json.is_array() || json.empty()) {
+    fail("gates.wrong-type", path + " is not a list of limits", limit.where(),
+         R"([{"bits": 7.5, "value": 0.005, "basis": "..."}])", json.type_name());
+  }
+  std::vector<BitsLimit> limits;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    Reader reader(json[i], limit.where(), fmt::format("{}[{}]", path, i));
+    limits.push_back({.bits = reader.not_negative("bits"),
+                      .value = reader.not_negative("value"),
+                      .basis = reader.text("basis")});
+    reader.finish();
+    if (i > 0 && !(limits[i].bits < limits[i - 1].bits)) {
+      fail("gates.bad-limit", path + " does not go from many bits to few", limit.where(),
+           fmt::format("fewer than {} bits", limits[i - 1].bits),
+           fmt::format("{}", limits[i].bits));
+    }
+  }
+  return limits;
+}
+
 GateLimit read_limit(Reader reader) {
   GateLimit limit;
   reader.optional("value");
   reader.optional("times_floor");
+  reader.optional("by_bits");
+  if (reader.has("by_bits")) {
+    limit.by_bits = read_bits(reader.raw("by_bits"), reader);
+  }
   if (reader.has("value")) {
     limit.value = reader.not_negative("value");
   }
@@ -182,7 +209,11 @@ GateLimit read_limit(Reader reader) {
     limit.times_floor = reader.not_negative("times_floor");
   }
   reader.finish();
-  if (!limit.value && !limit.times_floor) {
+  if (!limit.by_bits.empty() && limit.value) {
+    fail("gates.bad-limit", reader.path() + " has a limit for all bits and others by bits",
+         reader.where(), "\"value\" or \"by_bits\"");
+  }
+  if (!limit.value && !limit.times_floor && limit.by_bits.empty()) {
     fail("gates.bad-limit", reader.path() + " sets no limit", reader.where(),
          "\"value\", \"times_floor\" or both");
   }
@@ -285,6 +316,25 @@ GateProfile parse_gate_profile(std::string_view text, std::string_view where) {
            where);
     }
   }
+  return profile;
+}
+
+GateProfile at_bits(GateProfile profile, double bits) {
+  std::erase_if(profile.gates, [bits](GateSpec& gate) {
+    std::vector<BitsLimit>& limits = gate.limit.by_bits;
+    if (limits.empty()) {
+      return false;
+    }
+    const auto found = std::find_if(limits.begin(), limits.end(),
+                                    [bits](const BitsLimit& one) { return one.bits <= bits; });
+    if (found == limits.end()) {
+      return true;
+    }
+    gate.limit.value = found->value;
+    gate.basis = fmt::format("{:.2g} bits a weight: {}; {}", bits, found->basis, gate.basis);
+    limits.clear();
+    return false;
+  });
   return profile;
 }
 

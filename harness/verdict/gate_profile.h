@@ -36,11 +36,20 @@ enum class GateStatistic {
   kValue,  // of a ratio: "mer", "slope", "r2", "perplexity_ratio"
 };
 
+/// A limit for weights of this many bits and more, where what is stored decides what is to be
+/// expected.
+struct BitsLimit {
+  double bits = 0.0;
+  double value = 0.0;
+  std::string basis;
+};
+
 /// The larger of the parts that are set: a number, and a multiple of the run's noise floor in the
 /// same statistic.
 struct GateLimit {
   std::optional<double> value;
   std::optional<double> times_floor;
+  std::vector<BitsLimit> by_bits = {};  // fewer and fewer bits; at_bits() makes one of them `value`
 };
 
 struct GateSpec {
@@ -80,7 +89,11 @@ struct GateProfile {
 /// "gates.duplicate".
 GateProfile parse_gate_profile(std::string_view json, std::string_view where);
 
-/// Names of the profiles compiled in: "bf16", "qlora", "strict".
+/// The profile for a model whose weights take this many bits each: of every list of limits by bits
+/// the first that is for so few, and its basis; a gate none of them is for is left out.
+GateProfile at_bits(GateProfile profile, double bits);
+
+/// Names of the profiles compiled in: "bf16", "qlora", "served", "strict".
 std::vector<std::string_view> builtin_gate_profiles();
 
 /// A compiled-in profile by name, or a file.  Throws Error "gates.not-found" naming those compiled
@@ -90,5 +103,8 @@ GateProfile load_gate_profile(const std::string& name_or_file);
 /// The profile for a merged checkpoint stored like this: "qlora" over a quantised base, else "bf16"
 /// or "strict".
 std::string_view default_gate_profile(DType merged_dtype, bool quantised_base);
+
+/// The profile for what is served in merged's place (--also).
+inline constexpr const char* kServedProfile = "served";
 
 }  // namespace mg

@@ -33,22 +33,26 @@ std::string place_text(const std::optional<Place>& place) {
                : std::string("no place known");
 }
 
-Finding non_finite_finding(const Comparison& total, const NonFiniteLane& lane) {
+Finding non_finite_finding(const Comparison& total, const NonFiniteLane& lane, bool served) {
   const bool subject_only =
       lane.lane == total.subject &&
       std::none_of(total.non_finite.begin(), total.non_finite.end(),
                    [&](const NonFiniteLane& other) { return other.lane != total.subject; });
   Finding finding;
-  finding.rule = subject_only ? "compare.non-finite-merged" : "compare.non-finite-inputs";
+  finding.rule = !subject_only ? "compare.non-finite-inputs"
+                 : served      ? "served.non-finite"
+                               : "compare.non-finite-merged";
   finding.catalogue = {"F31"};
   finding.severity = Severity::kError;
-  finding.command = "compare";
+  finding.command = served ? "served" : "compare";
   finding.subject = lane.lane;
   finding.message = subject_only
                         ? fmt::format(
                               "logits of {} are NaN or infinite where those of {} are "
-                              "numbers: the merge left the range of its dtype",
-                              total.subject, total.reference)
+                              "numbers: {}",
+                              total.subject, total.reference,
+                              served ? "what it stores left the range of its format"
+                                     : "the merge left the range of its dtype")
                         : fmt::format(
                               "logits of {} are NaN or infinite, and not of {} alone: base, "
                               "adapter or the arithmetic is at fault, not the merge",
@@ -62,10 +66,16 @@ Finding non_finite_finding(const Comparison& total, const NonFiniteLane& lane) {
 void check_finite(const JudgeInputs& inputs, GuardResult& out) {
   const Comparison& total = *inputs.total;
   Verdict verdict = guard("guard.finite", total, GateStatus::kPass);
+  if (inputs.served) {
+    verdict.gate = fmt::format("served.finite[{}]", total.subject);
+  }
   double elements = 0.0;
   for (const NonFiniteLane& lane : total.non_finite) {
     elements += static_cast<double>(lane.elements);
-    out.judgement.findings.push_back(non_finite_finding(total, lane));
+    // Of other lanes the main pair has told already.
+    if (!inputs.served || lane.lane == total.subject) {
+      out.judgement.findings.push_back(non_finite_finding(total, lane, inputs.served));
+    }
   }
   verdict.value = elements;
   verdict.limit = 0.0;
@@ -190,6 +200,19 @@ void check_merged(const JudgeInputs& inputs, double effect, const MetricSummary&
 }
 
 }  // namespace
+
+GuardResult check_served(const JudgeInputs& inputs) {
+  GuardResult out;
+  check_finite(inputs, out);
+  const MetricSummary* effect = find_metric(inputs.total->metrics, "kl_base");
+  const std::optional<double> bound = effect == nullptr ? std::nullopt
+                                      : effect->ci90    ? std::optional(effect->ci90->lower)
+                                                        : effect->mean;
+  if (!(bound && *bound > floor_of(inputs))) {
+    out.ratios_invalid = "the adapter's effect cannot be told from noise";
+  }
+  return out;
+}
 
 GuardResult check_guards(const JudgeInputs& inputs) {
   GuardResult out;

@@ -18,4 +18,8 @@ struct GuardResult {
 
 GuardResult check_guards(const JudgeInputs& inputs);
 
+/// Those of JudgeInputs::served.  Equal logits are no fault there: a 16-bit file may hold merged's
+/// own numbers.  What concerns base and adapter alone is told by the run's own guards.
+GuardResult check_served(const JudgeInputs& inputs);
+
 }  // namespace mg

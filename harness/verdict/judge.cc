@@ -97,9 +97,12 @@ std::string_view unit_of(const GateSpec& gate) {
   return is_ratio_gate(gate) ? "ratio" : metric_by_name(gate.metric).unit;
 }
 
-Verdict start(const GateSpec& gate, std::string subject) {
+Verdict start(const JudgeInputs& inputs, const GateSpec& gate, std::string subject) {
   Verdict verdict;
   verdict.gate = gate.gate;
+  if (inputs.served) {  // one gate a file: names tell them apart in lists and histories
+    verdict.gate += "[" + inputs.total->subject + "]";
+  }
   verdict.subject = std::move(subject);
   verdict.blocking = gate.blocking;
   verdict.unit = unit_of(gate);
@@ -301,9 +304,9 @@ void judge_gate(const Context& context, const GateSpec& gate) {
   if (comparison == nullptr && gate.comparison == GateComparison::kOtherBase) {
     return;
   }
-  Verdict verdict =
-      start(gate, comparison != nullptr ? comparison->reference + "/" + comparison->subject
-                                        : "re-merge/" + total.subject);
+  Verdict verdict = start(context.inputs, gate,
+                          comparison != nullptr ? comparison->reference + "/" + comparison->subject
+                                                : "re-merge/" + total.subject);
   if (comparison == nullptr) {
     judge_tool_without_remerge(context, gate, verdict);
   } else {
@@ -318,8 +321,9 @@ void judge_gate(const Context& context, const GateSpec& gate) {
     return;
   }
   for (const Slice& slice : comparison->slices) {
-    Verdict of_slice = start(gate, comparison->reference + "/" + comparison->subject);
-    of_slice.gate = fmt::format("{}[{}]", gate.gate, slice.name);
+    Verdict of_slice =
+        start(context.inputs, gate, comparison->reference + "/" + comparison->subject);
+    of_slice.gate = fmt::format("{}[{}]", of_slice.gate, slice.name);
     of_slice.blocking = false;
     judge_value(context, gate, *comparison, &slice, of_slice);
     of_slice.blocking = false;
@@ -332,7 +336,7 @@ void judge_gate(const Context& context, const GateSpec& gate) {
 
 Judgement judge(const JudgeInputs& inputs, const GateProfile& profile) {
   MG_CHECK(inputs.total != nullptr, "there is a comparison to judge");
-  const GuardResult guards = check_guards(inputs);
+  const GuardResult guards = inputs.served ? check_served(inputs) : check_guards(inputs);
   Judgement out = guards.judgement;
   if (inputs.audit != nullptr) {
     const auto weights = judge_weights(*inputs.audit, profile.weights);

@@ -31,6 +31,9 @@ struct JudgeInputs {
   std::optional<Floor> floor;
   const AuditResult* audit =
       nullptr;  // null: the weights were not audited, and no weight gate is shown
+  // `total` is merged against what is served in its place: of the guards only those about numbers
+  // that are not finite and an adapter without effect apply, and gates carry the subject's name.
+  bool served = false;
 };
 
 struct Judgement {

@@ -30,6 +30,7 @@ std::vector<Section> sections_of(const ReportView& view) {
   add("findings", "Findings", findings_section(report));
   add("outputs", "Outputs", outputs_section(report));
   add("layers", "Layers", layers_section(report));
+  add("served", "Served in merged's place", served_section(report));
   add("weights", "Weights", weights_section(report));
   add("examples", "Examples", examples_section(report));
   add("configs", "Config differences", files_section(report));

@@ -65,33 +65,6 @@ class Groups {
   Table table_;
 };
 
-Markup kl_figure(const Report& report, const Comparison& comparison) {
-  HistogramInput input;
-  input.name = fmt::format("Distribution of KL, {} to {}", lane_label(comparison.reference),
-                           lane_label(comparison.subject));
-  Table table(input.name,
-              {{"KL from, nat", Align::kNumber}, {"to", Align::kNumber}, {"rows", Align::kNumber}});
-  for (const HistogramBin& bin : comparison.kl_histogram) {
-    input.bins.push_back({bin.from, bin.to, bin.rows});
-    if (bin.rows > 0) {
-      table.row({value_cell(bin.from), bin.to < 1e300 ? value_cell(bin.to) : markup("and more"),
-                 count_cell(bin.rows)});
-    }
-  }
-  const MetricSummary* kl = kl_of(comparison.metrics);
-  input.mean = kl == nullptr ? std::nullopt : kl->mean;
-  const bool main = &comparison == main_comparison(report);
-  input.yardsticks = main ? kl_yardsticks(report)
-                          : Yardsticks{report.floor ? report.floor->kl_mean : std::nullopt,
-                                       std::nullopt, std::nullopt};
-  Markup drawing = histogram(input);
-  return drawing.empty() ? Markup{}
-                         : figure({input.name,
-                                   "Rows of logits by their KL divergence, on a logarithmic scale. "
-                                   "In the shaded band the arithmetic's own noise is as large.",
-                                   std::move(drawing), table.finish()});
-}
-
 Markup prompt_figure(const Report& report, const Comparison& comparison) {
   Table table("KL by prompt", {{"prompt", Align::kName},
                                {"tokens", Align::kNumber},
@@ -204,7 +177,10 @@ Markup ratio_table(const Report& report) {
 Markup other_pairs(const Report& report, const Comparison& main) {
   Markup figures;
   for (const Comparison& comparison : report.comparisons) {
-    if (&comparison != &main) {
+    const bool served = std::any_of(
+        report.also.begin(), report.also.end(),
+        [&](const AlsoModel& model) { return served_comparison(report, model) == &comparison; });
+    if (&comparison != &main && !served) {
       figures += kl_figure(report, comparison);
     }
   }
@@ -232,6 +208,33 @@ Markup flips_text(const Comparison& c) {
 }
 
 }  // namespace
+
+Markup kl_figure(const Report& report, const Comparison& comparison) {
+  HistogramInput input;
+  input.name = fmt::format("Distribution of KL, {} to {}", lane_label(comparison.reference),
+                           lane_label(comparison.subject));
+  Table table(input.name,
+              {{"KL from, nat", Align::kNumber}, {"to", Align::kNumber}, {"rows", Align::kNumber}});
+  for (const HistogramBin& bin : comparison.kl_histogram) {
+    input.bins.push_back({bin.from, bin.to, bin.rows});
+    if (bin.rows > 0) {
+      table.row({value_cell(bin.from), bin.to < 1e300 ? value_cell(bin.to) : markup("and more"),
+                 count_cell(bin.rows)});
+    }
+  }
+  const MetricSummary* kl = kl_of(comparison.metrics);
+  input.mean = kl == nullptr ? std::nullopt : kl->mean;
+  const bool main = &comparison == main_comparison(report);
+  input.yardsticks = main ? kl_yardsticks(report)
+                          : Yardsticks{report.floor ? report.floor->kl_mean : std::nullopt,
+                                       std::nullopt, std::nullopt};
+  Markup drawing = histogram(input);
+  return drawing.empty() ? Markup{}
+                         : figure({input.name,
+                                   "Rows of logits by their KL divergence, on a logarithmic scale. "
+                                   "In the shaded band the arithmetic's own noise is as large.",
+                                   std::move(drawing), table.finish()});
+}
 
 Yardsticks kl_yardsticks(const Report& report) {
   Yardsticks yardsticks;

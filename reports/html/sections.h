@@ -13,12 +13,18 @@ Markup gates_section(const Report& report);
 Markup findings_section(const Report& report);
 Markup outputs_section(const Report& report);
 Markup layers_section(const Report& report);
+Markup served_section(const Report& report);  // --also
 Markup weights_section(const Report& report);
 Markup examples_section(const Report& report);
 Markup files_section(const Report& report);  // what differs in the configs
 Markup generation_section(const Report& report);
 Markup bench_section(const Report& report);
 Markup provenance_section(const ReportView& view);
+
+/// A pair's distribution of KL; its drift by layer, with what is said of the culprit.  Empty where
+/// there is nothing to draw.
+Markup kl_figure(const Report& report, const Comparison& comparison);
+Markup drift_figure(const Comparison& comparison);
 
 /// What the drawings of the main comparison are held against.
 struct Yardsticks;

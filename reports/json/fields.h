@@ -488,6 +488,27 @@ void fields(Archive& ar, Record& bench) {
   ar.optional("server", bench.server);
 }
 
+// report.h: what is served in merged's place
+// ----------------------------------------------------------------------------------------------------
+
+template <typename Archive, Is<StoredShare> Record>
+void fields(Archive& ar, Record& share) {
+  ar.required("format", share.format);
+  ar.required("tensors", share.tensors);
+  ar.required("bytes", share.bytes);
+}
+
+template <typename Archive, Is<AlsoModel> Record>
+void fields(Archive& ar, Record& model) {
+  ar.required("lane", model.lane);
+  ar.required("path", model.path);
+  ar.required("format", model.format);
+  ar.required("bytes", model.bytes);
+  ar.optional("bits_per_weight", model.bits_per_weight);
+  ar.optional("stored", model.stored);
+  ar.required("gates", model.gates);
+}
+
 // selftest.h
 // ----------------------------------------------------------------------------------------------------
 
@@ -603,6 +624,7 @@ void fields(Archive& ar, Record& report) {
   ar.required("findings", report.findings);
   ar.required("audit", report.audit);
   ar.required("comparisons", report.comparisons);
+  ar.optional("also", report.also);
   ar.required("floor", report.floor);
   ar.required("verdicts", report.verdicts);
   ar.optional("bench", report.bench);

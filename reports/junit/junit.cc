@@ -44,7 +44,10 @@ void add_line(Markup& body, std::string_view name, std::string_view text) {
 
 std::string_view command_of(std::string_view gate) {
   const bool of_bench = gate.starts_with("bench.") || gate.starts_with("server.");
-  return gate.starts_with("weights.") ? "audit" : of_bench ? "bench" : "compare";
+  return gate.starts_with("weights.")  ? "audit"
+         : gate.starts_with("served.") ? "served"
+         : of_bench                    ? "bench"
+                                       : "compare";
 }
 
 Case gate_case(const Verdict& verdict, const std::string& command) {

@@ -92,6 +92,20 @@ std::string gates(const Report& report) {
   return out;
 }
 
+std::string served(const Report& report) {
+  if (report.also.empty()) {
+    return "";
+  }
+  std::string out =
+      "\n| | served in merged's place | against merged | stored |\n|---|---|---|---|\n";
+  for (const AlsoModel& model : report.also) {
+    const ServedLine line = served_line(report, model);
+    out += fmt::format("| {} | {} | {} | {} |\n", gate_status_word(line.status), shown(line.lane),
+                       shown(line.numbers), shown(line.stored));
+  }
+  return out;
+}
+
 std::string findings(const Report& report) {
   std::string out;
   std::size_t listed = 0;
@@ -160,6 +174,7 @@ std::string render_markdown(const ReportView& view) {
                                 markdown_text(head.title), markdown_text(head.reason));
   out += numbers(head);
   out += planted_faults(report);
+  out += served(report);
   out += gates(report);
   out += findings(report);
   out += fmt::format("\n{}\n", counts_text(report));

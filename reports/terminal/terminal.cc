@@ -437,6 +437,25 @@ void print_server(const ServerResult& server, Screen& screen) {
   }
 }
 
+void print_served(const Report& report, Screen& screen) {
+  if (report.also.empty()) {
+    return;
+  }
+  screen.line();
+  screen.line(screen.ink(Ink::kStrong, "Served in merged's place"));
+  for (const AlsoModel& model : report.also) {
+    const ServedLine line = served_line(report, model);
+    const std::string_view word =
+        line.status == GateStatus::kNotRun ? "" : gate_status_word(line.status);
+    constexpr std::size_t kStatusWidth = 9;
+    constexpr std::size_t kIndent = 2 + kStatusWidth + 2;
+    screen.paragraph("  " + screen.ink(ink_of(line.status), pad_right(word, kStatusWidth)) + "  ",
+                     kIndent, printable(line.lane), Ink::kStrong);
+    screen.paragraph(std::string(kIndent, ' '), kIndent, line.numbers);
+    screen.paragraph(std::string(kIndent, ' '), kIndent, printable(line.stored), Ink::kFaint);
+  }
+}
+
 void print_finding(const Finding& finding, Screen& screen) {
   constexpr std::size_t kSeverityWidth = 9;
   constexpr std::size_t kIndent = 2 + kSeverityWidth + 2;
@@ -526,6 +545,7 @@ std::string render_terminal(const Report& report, const TerminalStyle& style,
   } else if (report.bench && report.comparisons.empty()) {  // beside a comparison its gates say
     print_bench(*report.bench, screen);                     // enough
   }
+  print_served(report, screen);
   if (report.generation) {
     print_generation(*report.generation, screen);
   }

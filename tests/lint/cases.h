@@ -25,6 +25,7 @@ std::span<const Case> tensor_cases();
 std::span<const Case> config_cases();
 std::span<const Case> tokenizer_cases();
 std::span<const Case> adapter_cases();
+std::span<const Case> gguf_cases();
 
 /// All of them.
 std::vector<Case> all_cases();

@@ -76,6 +76,8 @@ std::string_view needs_text(Needs needs) {
       return "`--base`, `--adapter`";
     case Needs::kServer:
       return "`--server`";
+    case Needs::kGguf:
+      return "`--also`";
   }
   return "";
 }

@@ -77,8 +77,8 @@ TEST(Rules, RowsAreWhole) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (const std::span<const Case> family :
-       {file_cases(), tensor_cases(), config_cases(), tokenizer_cases(), adapter_cases()}) {
+  for (const std::span<const Case> family : {file_cases(), tensor_cases(), config_cases(),
+                                             tokenizer_cases(), adapter_cases(), gguf_cases()}) {
     all.insert(all.end(), family.begin(), family.end());
   }
   return all;

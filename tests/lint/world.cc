@@ -146,7 +146,18 @@ Options World::options() const {
   options.merged = merged();
   options.base = base();
   options.adapter = adapter();
+  if (fs::exists(path("served.gguf"))) {
+    options.also = {path("served.gguf")};
+  }
   return options;
+}
+
+void World::serve_gguf(const std::function<void(GgufWriter&)>& change) const {
+  GgufWriter writer = gguf_of_llama(merged());
+  if (change) {
+    change(writer);
+  }
+  writer.write(path("served.gguf"));
 }
 
 void make_unknown(World& world) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "harness/lint/lint.h"
+#include "tests/io/gguf_writer.h"
 #include "tests/model/scratch_model.h"
 
 namespace mg::lint {
@@ -57,6 +58,9 @@ class World {
   void copy(const std::string& from, const std::string& to) const;
   /// Splits model.safetensors of "merged" into so many shards with an index.
   void shard(int count) const;
+
+  /// Writes merged as "served.gguf" beside the folders; options() names it from then on.
+  void serve_gguf(const std::function<void(GgufWriter&)>& change = {}) const;
 
   Options options() const;
   Result lint() const { return run(options()); }

@@ -56,9 +56,9 @@ class Fields : public testing::Test {};
 using Records =
     testing::Types<Place, MetricSummary, Ratio, ErrorRecord, ToolInfo, PromptIds, SuiteInfo,
                    ModelSummary, AdapterSummary, InputInfo, FileRecord, ConfigDifference,
-                   Provenance, Timing, Memory, Fix, Finding, Verdict, Floor, TensorAudit,
-                   RecipeException, MergeRecipe, AuditSummary, AuditResult, Ratios, Flips,
-                   NonFiniteLane, HistogramBin, Slice, PositionBucket, ConfidenceBucket,
+                   Provenance, StoredShare, AlsoModel, Timing, Memory, Fix, Finding, Verdict, Floor,
+                   TensorAudit, RecipeException, MergeRecipe, AuditSummary, AuditResult, Ratios,
+                   Flips, NonFiniteLane, HistogramBin, Slice, PositionBucket, ConfidenceBucket,
                    PromptDetail, LayerPlace, Evidence, Comparison, BenchRate, BenchRatio,
                    BenchMemory, BenchResult, LatencySummary, ServerOutcome, ServerLane,
                    ServerResult, Detection, SelftestResult, GeneratedText, Departure,

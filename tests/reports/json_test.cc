@@ -49,6 +49,7 @@ TEST(ReportJson, RoundTripGivesTheSameBytes) {
 TEST(ReportJson, RoundTripKeepsEveryKindOfField) {
   Report report = samples::dropped_layer();
   report.bench = samples::with_bench().bench;
+  report.also = samples::served_otherwise().also;
   report.error = samples::input_error().error;
   report.not_checked = {"model.layers.3.mlp.gate_proj.weight: its quantisation is unknown"};
   const Report back = read_report_json(write_report_json(report), "r.json");

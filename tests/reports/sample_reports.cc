@@ -203,6 +203,56 @@ Report hostile() {
   return r;
 }
 
+Report served_otherwise() {
+  Report r = passing();
+  for (const auto& [lane, kl, slope] :
+       {std::tuple("support-bot-Q4_K_M", 0.031, 0.998), std::tuple("base-Q8_0", 0.246, 0.011)}) {
+    const bool right = slope > 0.5;
+    r.also.push_back(
+        {lane,
+         std::string("served/") + lane + ".gguf",
+         "GGUF 3",
+         right ? 397800000U : 531100000U,
+         right ? 4.84 : 8.5,
+         {{right ? "Q4_K" : "Q8_0", 168, right ? 310000000U : 531000000U}, {"F32", 121, 100000U}},
+         "served"});
+    Comparison c = comparison_of(Size{}, {.kl = kl, .delta_nll = kl, .agreement = 0.92}, false);
+    c.reference = "merged";
+    c.subject = lane;
+    c.ratios.slope.value = slope;
+    c.ratios.slope.ci95 = Interval{slope - 0.002, slope + 0.002};
+    c.ratios.mer.value = kl / 0.25;
+    Verdict gate;
+    gate.gate = std::string("served.kl[") + lane + "]";
+    gate.subject = std::string("merged/") + lane;
+    gate.unit = "nat";
+    gate.value = kl;
+    gate.ci90 = Interval{0.97 * kl, 1.03 * kl};
+    gate.limit = right ? 0.12 : 0.005;
+    gate.status = right ? GateStatus::kPass : GateStatus::kFail;
+    gate.basis = right ? "max(10 x floor, 0.12); 4.8 bits a weight" : "max(10 x floor, 0.005)";
+    gate.reason = right ? "0.031 with its interval lies within at most 0.12"
+                        : "0.246 with its interval lies outside at most 0.005";
+    r.comparisons.push_back(std::move(c));
+    r.verdicts.push_back(std::move(gate));
+  }
+  Finding finding;
+  finding.rule = "served.not-merged";
+  finding.catalogue = {"F07", "F58"};
+  finding.severity = Severity::kError;
+  finding.command = "served";
+  finding.subject = "base-Q8_0";
+  finding.message =
+      "what is to be served answers as the base does, not as merged: it was made from the base, or "
+      "without the adapter";
+  finding.expected = "a slope near 1: the adapter's effect on the logits, once";
+  finding.actual = "0.011, 95 % interval [0.009, 0.013]";
+  finding.fix = Fix{false, "convert and quantise the merged folder again"};
+  r.findings.push_back(std::move(finding));
+  r.status = RunStatus::kFail;
+  return r;
+}
+
 Report with_bench() {
   Report r = passing();
   Sequence s(5);
@@ -364,6 +414,7 @@ std::vector<std::pair<std::string, Report>> all() {
           {"hostile", hostile()},
           {"with-bench", with_bench()},
           {"with-server", with_server()},
+          {"served-otherwise", served_otherwise()},
           {"selftest-missed", selftest_missed()}};
 }
 

@@ -43,6 +43,8 @@ Report hostile();
 
 /// With throughput.
 Report with_bench();
+/// A right merge, and a quantised file that was made from the base.
+Report served_otherwise();
 
 /// A server, merged faster than the adapter but for three requests that failed.
 Report with_server();

@@ -39,7 +39,7 @@ void expect_error(const std::string& json, const std::string& text) {
 }
 
 TEST(GateProfile, TheCompiledInOnesParse) {
-  EXPECT_THAT(builtin_gate_profiles(), ElementsAre("bf16", "qlora", "strict"));
+  EXPECT_THAT(builtin_gate_profiles(), ElementsAre("bf16", "qlora", "served", "strict"));
   for (const std::string_view name : builtin_gate_profiles()) {
     const GateProfile profile = load_gate_profile(std::string(name));
     EXPECT_EQ(profile.name, name);
@@ -124,7 +124,7 @@ TEST(GateProfile, KeysThatAreWrongAreNamed) {
                "rule, slices, statistic, warn");
   expect_error(profile_with(gate_with(R"(, "limit": {"value": 1, "times": 2})")),
                "error[gates.unknown-key]: gates[0].limit has an unknown key \"times\"\n"
-               "  where:    mine.json\n  expected: times_floor, value");
+               "  where:    mine.json\n  expected: by_bits, times_floor, value");
   expect_error(profile_with(gate_with(limit + limit)),
                "error[gates.duplicate]: key \"limit\" is given twice\n  where:    mine.json");
   expect_error(profile_with(gate_with(limit) + "," + gate_with(limit)),
@@ -180,11 +180,40 @@ TEST(GateProfile, AMissingFileNamesTheCompiledInOnes) {
     load_gate_profile("strickt");
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(),
-                 "error[gates.not-found]: no gate profile of this name, and no file that can be "
-                 "read\n  where:    strickt\n  expected: bf16, qlora, strict, or a JSON file\n"
-                 "  hint:     check the spelling and the path");
+    EXPECT_STREQ(
+        error.what(),
+        "error[gates.not-found]: no gate profile of this name, and no file that can be "
+        "read\n  where:    strickt\n  expected: bf16, qlora, served, strict, or a JSON file\n"
+        "  hint:     check the spelling and the path");
   }
+}
+
+// Fewer bits may cost more: the first list entry for so few, with its own basis.
+TEST(GateProfile, LimitsByBitsBecomeTheOneForThisModel) {
+  const GateProfile profile = load_gate_profile("served");
+  const auto kl = [&](double bits) { return at_bits(profile, bits).gates.front(); };
+  EXPECT_EQ(kl(8.5).limit.value, 5e-3);
+  EXPECT_EQ(kl(7.5).limit.value, 5e-3);
+  EXPECT_EQ(kl(7.4).limit.value, 0.02);
+  EXPECT_EQ(kl(4.5).limit.value, 0.12);
+  EXPECT_EQ(kl(2.1).limit.value, 1.8);
+  EXPECT_EQ(
+      kl(16).basis,
+      "16 bits a weight: BF16 against FP16 of LLaMA-3-8B: 2.5e-5 (llama.cpp#7150); four times "
+      "what was published for this many bits; small models lose more");
+  double before = 0;
+  for (const double bits : {16.0, 8.5, 6.5, 5.5, 4.5, 3.4, 2.6}) {
+    const GateProfile at = at_bits(profile, bits);
+    EXPECT_EQ(at.gates.size(), profile.gates.size()) << bits;
+    EXPECT_GT(at.gates.front().limit.value, before) << bits;
+    before = *at.gates.front().limit.value;
+  }
+}
+
+TEST(GateProfile, AGateThatIsForMoreBitsAloneIsLeftOut) {
+  GateProfile profile = load_gate_profile("served");
+  profile.gates.front().limit.by_bits.resize(2);  // down to 7.5 bits
+  EXPECT_EQ(at_bits(profile, 4.5).gates.size(), profile.gates.size() - 1);
 }
 
 }  // namespace

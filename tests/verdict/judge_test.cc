@@ -79,7 +79,7 @@ void judge_run(Judged& run, const std::string& profile) {
   run.inputs.tool = run.tool ? &*run.tool : nullptr;
   run.inputs.rounding = run.rounding ? &*run.rounding : nullptr;
   run.inputs.other = run.other ? &*run.other : nullptr;
-  run.judgement = judge(run.inputs, load_gate_profile(profile));
+  run.judgement = judge(run.inputs, at_bits(load_gate_profile(profile), 8.5));
   StatusInputs status;
   status.findings = run.judgement.findings;
   status.verdicts = run.judgement.verdicts;
