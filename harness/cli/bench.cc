@@ -288,6 +288,7 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
       "bench",
       "Measure prefill and decoding of base, base + adapter and merged in paired rounds; "
       "--benchmark_... flags go to Google Benchmark.  With --openai: of a running server");
+  command->fallthrough(false);  // what it does not know is Google Benchmark's, not the program's
   command->allow_extras();
   command->add_option("--base", setup.base, "folder of the base model (required without --openai)");
   command->add_option("--adapter", setup.adapter, "folder of the LoRA adapter");

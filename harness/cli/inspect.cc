@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/cli/command.h"
+#include "harness/cli/decode.h"
 
 namespace mg {
 namespace {
@@ -15,6 +16,7 @@ struct InspectArguments {
   std::string folder;
   std::string base;
   std::string json;
+  std::string decode;
 };
 
 // Describing a folder is not judging it: problems are shown and the exit code stays 0; `lint` and
@@ -31,6 +33,9 @@ void inspect(const InspectArguments& arguments, const Terminal& terminal) {
   if (arguments.json != "-") {
     fmt::print("{}", inspect_text(facts, terminal));
   }
+  if (!arguments.decode.empty()) {
+    decode_to_folder(arguments.folder, arguments.decode);
+  }
 }
 
 }  // namespace
@@ -46,6 +51,9 @@ void add_inspect_command(CLI::App& app, CommandContext& context) {
   command->add_option("--base", arguments->base,
                       "Attach the adapter in DIR to this base, and say what does not fit");
   command->add_option("--json", arguments->json, "Write everything as JSON to a file, or to - ");
+  command->add_option("--decode", arguments->decode,
+                      "Write the checkpoint as FP32 here: codes as the numbers they stand for; a "
+                      "folder that does not exist");
   command->callback([arguments, &context] { inspect(*arguments, context.terminal); });
 }
 
