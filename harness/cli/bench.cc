@@ -288,8 +288,11 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
       "bench",
       "Measure prefill and decoding of base, base + adapter and merged in paired rounds; "
       "--benchmark_... flags go to Google Benchmark.  With --openai: of a running server");
-  command->fallthrough(false);  // what it does not know is Google Benchmark's, not the program's
+  // What it does not know is for Google Benchmark, so it must not be offered to the program, whose
+  // one flag stands here again.
+  command->fallthrough(false);
   command->allow_extras();
+  command->add_flag("-q,--quiet", context.terminal.quiet, "No progress, only results and errors");
   command->add_option("--base", setup.base, "folder of the base model (required without --openai)");
   command->add_option("--adapter", setup.adapter, "folder of the LoRA adapter");
   command->add_option("--merged", setup.merged, "folder of the merged model");

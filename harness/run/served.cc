@@ -22,9 +22,9 @@ std::string own_name(const std::filesystem::path& path) {
 
 bool is_taken(const std::string& name) {
   constexpr auto kRunLanes =
-      std::to_array<std::string_view>({"base", "adapter", "merged", "trained", "given", ""});
-  return name.starts_with("remerge") ||
-         std::find(kRunLanes.begin(), kRunLanes.end(), name) != kRunLanes.end();
+      std::to_array<std::string_view>({"", "base", "adapter", "merged", "trained", "given",
+                                       "remerge", "remerge-f16", "remerge-bf16", "remerge-f32"});
+  return std::find(kRunLanes.begin(), kRunLanes.end(), name) != kRunLanes.end();
 }
 
 struct Size {

@@ -198,8 +198,10 @@ TEST_F(ServedTest, GatesOfTheUsersOwnTakeTheirPlace) {
 }
 
 TEST(ServedLanes, AreNamedAfterTheirFilesAndToldApart) {
-  EXPECT_THAT(served_lanes({"a/model-Q4_K_M.gguf", "b/model-Q4_K_M.gguf", "c/merged/", "remerge"}),
-              ElementsAre("model-Q4_K_M", "model-Q4_K_M-2", "merged-2", "remerge-2"));
+  EXPECT_THAT(
+      served_lanes({"a/model-Q4_K_M.gguf", "b/model-Q4_K_M.gguf", "c/merged/", "remerge",
+                    "remerge-f16.gguf"}),
+      ElementsAre("model-Q4_K_M", "model-Q4_K_M-2", "merged-2", "remerge-2", "remerge-f16-2"));
 }
 
 }  // namespace
