@@ -21,7 +21,7 @@ Markup stored_table(const AlsoModel& model) {
 
 Markup gate_table(const Report& report, const AlsoModel& model) {
   Table table(fmt::format("Gates of {}", model.lane), {{"gate"},
-                                                       {""},
+                                                       {"status"},
                                                        {"value", Align::kNumber},
                                                        {"interval", Align::kNumber},
                                                        {"limit"},
