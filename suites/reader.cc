@@ -12,6 +12,7 @@
 #include "kernels/core/error.h"
 #include "suites/plain.h"
 #include "suites/schema.h"
+#include "suites/text_match.h"
 
 namespace mg {
 namespace {
@@ -51,15 +52,6 @@ std::string other_lines(const std::vector<SchemaProblem>& problems) {
        .expected = first.expected,
        .actual = first.actual,
        .hint = first.hint});
-}
-
-std::string_view trimmed(std::string_view line) {
-  constexpr std::string_view kBlank = " \t\r";
-  const std::size_t begin = line.find_first_not_of(kBlank);
-  if (begin == std::string_view::npos) {
-    return {};
-  }
-  return line.substr(begin, line.find_last_not_of(kBlank) - begin + 1);
 }
 
 void check_unique_ids(const std::vector<SuitePrompt>& prompts,

@@ -13,15 +13,6 @@
 namespace mg {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
-}
-
 /// What stands between ``` and ```, or the text itself.
 std::string_view without_fence(std::string_view text) {
   constexpr std::string_view kFence = "```";
@@ -77,6 +68,15 @@ std::optional<std::string> json_misfit(const std::string& schema_text, std::stri
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) {
+    return {};
+  }
+  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
+}
 
 std::optional<double> last_number(std::string_view text) {
   std::optional<double> last;

@@ -24,6 +24,9 @@ struct Expectation {
 /// One sentence for each part that `text` does not meet; empty: all is met.
 std::vector<std::string> unmet(const Expectation& expectation, std::string_view text);
 
+/// The text without the blanks and line ends around it.
+std::string_view trimmed(std::string_view text);
+
 /// The last number of a text: "costs 1,234.5 dollars" gives 1234.5.
 std::optional<double> last_number(std::string_view text);
 

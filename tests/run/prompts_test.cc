@@ -8,9 +8,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "harness/io/json_file.h"
 #include "harness/run/demo.h"
 #include "kernels/core/error.h"
 #include "suites/built_in.h"
@@ -28,18 +28,13 @@ const fs::path kSmol = fs::path(MG_TEST_DATA) / "smollm2" / "files";
 const ModelLimits kLimits{
     .vocab_size = 49152, .max_tokens = 8192, .special_ids = {0, 1, 2}, .bos = 1};
 
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 void write(const fs::path& path, const std::string& text) {
   fs::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << text;
 }
 
 void replace(const fs::path& path, const std::string& from, const std::string& to) {
-  std::string text = text_of(path);
+  std::string text = read_text(path);
   const std::size_t at = text.find(from);
   ASSERT_NE(at, std::string::npos) << path << " has no " << from;
   write(path, text.replace(at, from.size(), to));
@@ -154,7 +149,7 @@ TEST_F(PromptsTest, WrittenSuitesHaveTheCountsTheyClaim) {
     const std::string line = fmt::format(
         "{} prompts; with SmolLM2's tokenizer {} tokens, {} of them scored.", claim.prompts,
         with_thousands(claim.tokens), with_thousands(claim.tokens - run));
-    EXPECT_THAT(text_of(fs::path(MG_TEST_DATA).parent_path() / "suites" / name / "README.md"),
+    EXPECT_THAT(read_text(fs::path(MG_TEST_DATA).parent_path() / "suites" / name / "README.md"),
                 HasSubstr(line));
     if (name == "chat" || name == "language") {
       prompts += run;
@@ -196,7 +191,7 @@ TEST_F(PromptsTest, TheAssistantsWordsAreASliceOfTheRowsThatPredictThem) {
 }
 
 TEST_F(PromptsTest, AnotherTokenizerInMergedIsF41WithTheFirstDifference) {
-  auto file = nlohmann::ordered_json::parse(text_of(merged() / "tokenizer.json"));
+  auto file = nlohmann::ordered_json::parse(read_text(merged() / "tokenizer.json"));
   std::swap(file["model"]["vocab"]["Ġclock"], file["model"]["vocab"]["Ġharbour"]);
   write(merged() / "tokenizer.json", file.dump());
   const Prompts prompts = load();

@@ -6,10 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <map>
 
+#include "harness/io/json_file.h"
 #include "harness/io/temporary_folder.h"
 #include "harness/run/demo.h"
 
@@ -20,18 +19,13 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// Every file's content and time of change.
 std::map<std::string, std::pair<std::string, std::filesystem::file_time_type>> files_of(
     const std::filesystem::path& folder) {
   std::map<std::string, std::pair<std::string, std::filesystem::file_time_type>> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (entry.is_regular_file()) {
-      files[entry.path().string()] = {text_of(entry.path()), entry.last_write_time()};
+      files[entry.path().string()] = {read_text(entry.path()), entry.last_write_time()};
     }
   }
   return files;
@@ -143,8 +137,8 @@ TEST_F(SelftestTest, FilesAreDamagedInAFolderOfLinks) {
   EXPECT_EQ(write_damaged_files(demo.merged, Damage::kLeftoverConfig, out), "");
   EXPECT_TRUE(std::filesystem::is_symlink(out / "model.safetensors"));
   EXPECT_FALSE(std::filesystem::is_symlink(out / "config.json"));
-  EXPECT_THAT(text_of(out / "config.json"), ::testing::HasSubstr("quantization_config"));
-  EXPECT_THAT(text_of(demo.merged / "config.json"),
+  EXPECT_THAT(read_text(out / "config.json"), ::testing::HasSubstr("quantization_config"));
+  EXPECT_THAT(read_text(demo.merged / "config.json"),
               ::testing::Not(::testing::HasSubstr("quantization_config")));
   std::filesystem::remove(demo.merged / "tokenizer.json");
   EXPECT_EQ(write_damaged_files(demo.merged, Damage::kStaleTokenizer, folder_.path() / "other"),

@@ -367,7 +367,7 @@ void chat_template(const Context& context, Reporter& report) {
   });
 }
 
-void double_bos(const Context& context, Reporter& report) {
+void gguf_double_bos(const Context& context, Reporter& report) {
   each_pair(context, [&](const ServedPair& pair) {
     const std::string bos = pair.theirs.text_of(pair.theirs.bos);
     if (!pair.theirs.add_bos || !pair.theirs.chat_template || bos.empty()) {
@@ -536,7 +536,7 @@ constexpr auto kGgufRules = std::to_array<Rule>({
      .needs = Needs::kGguf,
      .why = "Chats begin with BOS twice wherever the caller does not take one out.",
      .fix = "set tokenizer.ggml.add_bos_token to false, or take BOS out of the template",
-     .check = double_bos},
+     .check = gguf_double_bos},
     {.id = "gguf.config",
      .catalogue = "F48 F58",
      .severity = Severity::kError,
