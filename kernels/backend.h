@@ -106,6 +106,13 @@ struct AttentionParams {
   bool causal = true;       // false: every key of the segment (vision)
 };
 
+/// One of several linear maps of the same rows.
+struct LinearMap {
+  Weight weight;
+  TensorView bias;  // empty: none
+  Mat out;
+};
+
 struct RoutedExperts {
   std::vector<std::int32_t> expert;  // [T * k], best first
   std::vector<float> weight;         // [T * k]
@@ -190,6 +197,12 @@ class Backend {
   // -------------------------------------------------------------------------------------------
   /// out [T, M] = x [T, K] * W^T + bias (bias empty: none).
   virtual void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) = 0;
+  /// linear() with each of several maps of the same x, to the same bits.  Outputs do not overlap.
+  virtual void linear_maps(Mat x, std::span<const LinearMap> maps) {
+    for (const LinearMap& map : maps) {
+      linear(x, map.weight, map.bias, map.out);
+    }
+  }
   /// y [T, M] += scale * (x [T, K] * A^T) * B^T, A [R, K], B [M, R].  In fp16 / bf16 arithmetic
   /// each product is rounded, then scaled, then added, as PEFT and Punica do.
   virtual void low_rank(Mat x, const TensorView& a, const TensorView& b, double scale, Mat y) = 0;

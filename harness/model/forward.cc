@@ -170,17 +170,19 @@ void attention_block(Backend& backend, std::span<const LaneBlock> lanes, const C
 
   normalise_lanes(backend, lanes, &LayerWeights::input_norm, x);
   if (config.packed_qkv) {
-    project(backend, lanes, &LayerWeights::qkv, x, qkv);
+    project(backend, lanes, {{&LayerWeights::qkv, qkv}}, x);
   } else {
-    project(backend, lanes, &LayerWeights::q, x, qkv.col_range(0, q_cols));
-    project(backend, lanes, &LayerWeights::k, x, qkv.col_range(q_cols, kv_cols));
-    project(backend, lanes, &LayerWeights::v, x, qkv.col_range(q_cols + kv_cols, kv_cols));
+    project(backend, lanes,
+            {{&LayerWeights::q, qkv.col_range(0, q_cols)},
+             {&LayerWeights::k, qkv.col_range(q_cols, kv_cols)},
+             {&LayerWeights::v, qkv.col_range(q_cols + kv_cols, kv_cols)}},
+            x);
   }
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     attend(backend, lanes[i], chunk, rows_of(qkv, i, chunk.tokens),
            rows_of(mixed, i, chunk.tokens));
   }
-  project(backend, lanes, &LayerWeights::o, mixed, out);
+  project(backend, lanes, {{&LayerWeights::o, out}}, mixed);
   add_residual(backend, lanes, &LayerWeights::post_attention_norm, out);
 }
 
@@ -200,19 +202,18 @@ void mlp_block(Backend& backend, std::span<const LaneBlock> lanes, Workspace& wo
     const Mat gate = gate_up.col_range(0, inner);    // [lanes*T, I]
     const Mat up = gate_up.col_range(inner, inner);  // [lanes*T, I]
     if (config.packed_gate_up) {
-      project(backend, lanes, &LayerWeights::gate_up, x, gate_up);
+      project(backend, lanes, {{&LayerWeights::gate_up, gate_up}}, x);
     } else if (config.gated_mlp) {
-      project(backend, lanes, &LayerWeights::gate, x, gate);
-      project(backend, lanes, &LayerWeights::up, x, up);
+      project(backend, lanes, {{&LayerWeights::gate, gate}, {&LayerWeights::up, up}}, x);
     } else {
-      project(backend, lanes, &LayerWeights::up, x, up);
+      project(backend, lanes, {{&LayerWeights::up, up}}, x);
     }
     if (config.gated_mlp) {
       backend.gated_activation(config.activation, gate, up, up);
     } else {
       backend.activation(config.activation, up);
     }
-    project(backend, lanes, &LayerWeights::down, up, out);
+    project(backend, lanes, {{&LayerWeights::down, out}}, up);
   }
   add_residual(backend, lanes, &LayerWeights::post_mlp_norm, out);
 }

@@ -48,40 +48,70 @@ void add_low_rank(Backend& backend, const Linear& linear, Mat x, Mat y) {
   }
 }
 
+/// How many lanes from `first` on may share their products, of all maps.
+std::size_t sharing(std::span<const LaneMap> maps, std::size_t first, std::int64_t stable) {
+  std::size_t least = maps.front().lanes.size();
+  for (const LaneMap& map : maps) {
+    std::int64_t rows = map.lanes[first].row_count;
+    std::size_t next = first + 1;
+    while (next < least && may_share(map.lanes[first], map.lanes[next], rows, stable)) {
+      rows += map.lanes[next++].row_count;
+    }
+    least = next;
+  }
+  return least - first;
+}
+
 }  // namespace
 
-void lanes_linear(Backend& backend, std::span<const LaneLinear> lanes, Mat x, Mat y) {
-  for (std::size_t first = 0; first < lanes.size();) {
-    std::int64_t rows = lanes[first].row_count;
-    std::size_t next = first + 1;
-    while (next < lanes.size() &&
-           may_share(lanes[first], lanes[next], rows, backend.min_stable_rows())) {
-      rows += lanes[next++].row_count;
+void lanes_linear(Backend& backend, std::span<const LaneMap> maps, Mat x) {
+  const std::size_t lanes = maps.front().lanes.size();
+  for (std::size_t first = 0; first < lanes;) {
+    const std::size_t end = first + sharing(maps, first, backend.min_stable_rows());
+    const std::int64_t begin = maps.front().lanes[first].row_begin;
+    std::int64_t rows = 0;
+    for (std::size_t i = first; i < end; ++i) {
+      rows += maps.front().lanes[i].row_count;
     }
-    const std::int64_t begin = lanes[first].row_begin;
-    const Linear& linear = *lanes[first].linear;
-    const TensorView bias = adds_bias_late(linear) ? TensorView{} : linear.bias;
+    std::vector<LinearMap> products;
+    for (const LaneMap& map : maps) {
+      const Linear& linear = *map.lanes[first].linear;
+      products.push_back({linear.weight, adds_bias_late(linear) ? TensorView{} : linear.bias,
+                          map.y.row_range(begin, rows)});
+    }
     if (rows > 0) {
-      backend.linear(x.row_range(begin, rows), linear.weight, bias, y.row_range(begin, rows));
+      backend.linear_maps(x.row_range(begin, rows), products);
     }
-    for (; first < next; ++first) {
-      const LaneLinear& lane = lanes[first];
-      if (lane.row_count > 0) {
-        add_low_rank(backend, *lane.linear, x.row_range(lane.row_begin, lane.row_count),
-                     y.row_range(lane.row_begin, lane.row_count));
+    for (const LaneMap& map : maps) {
+      for (std::size_t i = first; i < end; ++i) {
+        const LaneLinear& lane = map.lanes[i];
+        if (lane.row_count > 0) {
+          add_low_rank(backend, *lane.linear, x.row_range(lane.row_begin, lane.row_count),
+                       map.y.row_range(lane.row_begin, lane.row_count));
+        }
       }
     }
+    first = end;
   }
 }
 
-void project(Backend& backend, std::span<const LaneBlock> lanes, Linear LayerWeights::*member,
-             Mat x, Mat y) {
-  std::vector<LaneLinear> parts;
-  for (const LaneBlock& lane : lanes) {
-    const auto index = static_cast<std::int64_t>(parts.size());
-    parts.push_back({&(lane.weights->*member), index * lane.hidden.rows, lane.hidden.rows});
+void lanes_linear(Backend& backend, std::span<const LaneLinear> lanes, Mat x, Mat y) {
+  const LaneMap map{{lanes.begin(), lanes.end()}, y};
+  lanes_linear(backend, std::span(&map, 1), x);
+}
+
+void project(Backend& backend, std::span<const LaneBlock> lanes,
+             std::initializer_list<Projection> projections, Mat x) {
+  std::vector<LaneMap> maps;
+  for (const Projection& projection : projections) {
+    LaneMap& map = maps.emplace_back(LaneMap{{}, projection.y});
+    for (const LaneBlock& lane : lanes) {
+      const auto index = static_cast<std::int64_t>(map.lanes.size());
+      map.lanes.push_back(
+          {&(lane.weights->*projection.member), index * lane.hidden.rows, lane.hidden.rows});
+    }
   }
-  lanes_linear(backend, parts, x, y);
+  lanes_linear(backend, maps, x);
 }
 
 }  // namespace mg

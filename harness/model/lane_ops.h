@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
+#include <vector>
 
 #include "harness/model/forward.h"
 #include "kernels/backend.h"
@@ -22,9 +24,24 @@ struct LaneLinear {
 /// beside it.
 void lanes_linear(Backend& backend, std::span<const LaneLinear> lanes, Mat x, Mat y);
 
-/// The same with `member` of each lane's layer; x and y stack the lanes, each with its hidden
-/// states' rows.
-void project(Backend& backend, std::span<const LaneBlock> lanes, Linear LayerWeights::*member,
-             Mat x, Mat y);
+/// One of several maps of the same x: which matrix is each lane's, and where the results go.
+struct LaneMap {
+  std::vector<LaneLinear> lanes;
+  Mat y;
+};
+
+/// lanes_linear() with each map; lanes have the same rows in all of them.
+void lanes_linear(Backend& backend, std::span<const LaneMap> maps, Mat x);
+
+/// A matrix of each lane's layer and where its results go.
+struct Projection {
+  Linear LayerWeights::*member;
+  Mat y;
+};
+
+/// Several maps of the same x in one go; x and y stack the lanes, each with its hidden states'
+/// rows.
+void project(Backend& backend, std::span<const LaneBlock> lanes,
+             std::initializer_list<Projection> projections, Mat x);
 
 }  // namespace mg

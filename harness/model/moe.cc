@@ -71,7 +71,7 @@ void moe_block(Backend& backend, std::span<const LaneBlock> lanes, Mat x, Mat y,
   const std::int64_t tokens = lanes.front().hidden.rows;
   const std::int64_t inner = config.moe_intermediate_size;
   const Mat logits = work.router(x.rows);  // [lanes*T, E]
-  project(backend, lanes, &LayerWeights::router, x, logits);
+  project(backend, lanes, {{&LayerWeights::router, logits}}, x);
   const RoutedExperts routed =
       backend.route_top_k(logits, config.num_experts_per_tok, config.norm_topk_prob);
   // In a step of few tokens every call is a small one.

@@ -38,7 +38,8 @@ void pause_briefly() {
 // workers join while it is open; when no chunk is left the caller closes it and waits for those
 // that joined, never for one that is still waking up.  Waiting spins for a while before it sleeps:
 // a decoding step consists of hundreds of loops of a few dozen microseconds, each about as long as
-// a sleeping thread takes to wake.
+// a sleeping thread takes to wake.  For the same reason nobody who is awake takes a lock: whether a
+// loop is open, which one it is and how many have joined it are one atomic word.
 struct ThreadPool::State {
   struct Loop {
     std::int64_t n = 0;
@@ -47,19 +48,20 @@ struct ThreadPool::State {
     std::atomic<std::int64_t> next{0};
   };
 
+  static constexpr std::uint64_t kJoined = 0xFFFF;  // workers in the loop
+  static constexpr std::uint64_t kOpen = 0x10000;
+  static constexpr std::uint64_t kGeneration = 0x20000;  // one loop further
+
   std::vector<std::thread> workers;
   std::atomic<bool> busy{false};  // a loop runs: a nested or concurrent call runs inline instead
-  Loop loop;
+  Loop loop;                      // written while nobody can join it, read by those who joined
+  std::atomic<std::uint64_t> word{0};
+  std::atomic<bool> stop{false};
 
-  // The mutex guards what follows; the atomics are also read without it, to know when to look.
-  std::mutex mutex;
+  std::mutex mutex;  // guards `failure`, and going to sleep against being woken
   std::condition_variable wake;
   std::condition_variable done;
-  std::atomic<std::uint64_t> generation{0};
-  std::atomic<bool> open{false};
-  std::atomic<int> joined{0};
-  std::atomic<bool> stop{false};
-  int sleeping = 0;
+  std::atomic<int> sleeping{0};
   std::exception_ptr failure;
 
   void run_chunk(std::int64_t begin) {
@@ -83,66 +85,72 @@ struct ThreadPool::State {
     }
   }
 
-  /// Waits until `ready`, first by looking, then asleep on `condition`; holds the lock afterwards.
+  /// Waits until `ready`, first by looking, then asleep on `condition`.
   template <typename Ready>
-  std::unique_lock<std::mutex> wait(std::condition_variable& condition, const Ready& ready) {
+  void wait(std::condition_variable& condition, const Ready& ready) {
     constexpr int kLooks = 2000;  // 50 to 100 microseconds, by the length of the processor's pause
-    for (int i = 0; i < kLooks && !ready(); ++i) {
+    for (int i = 0; i < kLooks; ++i) {
+      if (ready()) {
+        return;
+      }
       pause_briefly();
     }
     std::unique_lock<std::mutex> lock(mutex);
-    ++sleeping;
+    ++sleeping;  // before `ready` looks again: who makes it true afterwards sees a sleeper
     condition.wait(lock, ready);
     --sleeping;
-    return lock;
+  }
+
+  /// To be called after what sleepers wait for has come true.
+  void wake_sleepers(std::condition_variable& condition) {
+    if (sleeping > 0) {
+      { const std::lock_guard<std::mutex> lock(mutex); }  // a sleeper to be is asleep by now
+      condition.notify_all();
+    }
+  }
+
+  /// Joins the open loop if it is not the one of `seen`.
+  bool join(std::uint64_t& seen) {
+    std::uint64_t now = word;
+    while ((now & kOpen) != 0 && now / kGeneration != seen) {
+      if (word.compare_exchange_weak(now, now + 1)) {
+        seen = now / kGeneration;
+        return true;
+      }
+    }
+    return false;
   }
 
   void work() {
     std::uint64_t seen = 0;
     for (;;) {
-      {
-        const std::unique_lock<std::mutex> lock =
-            wait(wake, [&] { return stop || (open && generation != seen); });
-        if (stop) {
-          return;
-        }
-        seen = generation;
-        ++joined;
+      bool joined = false;
+      wait(wake, [&] { return stop || (joined = join(seen)); });
+      if (!joined) {
+        return;
       }
       drain();
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (--joined == 0) {
-        done.notify_one();
+      if ((--word & (kOpen | kJoined)) == 0) {
+        wake_sleepers(done);
       }
     }
   }
 
   void start(std::int64_t n, std::int64_t grain,
              const std::function<void(std::int64_t, std::int64_t)>& body) {
-    bool somebody_sleeps = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      loop.n = n;
-      loop.grain = grain;
-      loop.body = &body;
-      loop.next = 0;
-      failure = nullptr;
-      ++generation;
-      open = true;
-      somebody_sleeps = sleeping > 0;
-    }
-    if (somebody_sleeps) {
-      wake.notify_all();
-    }
+    loop.n = n;
+    loop.grain = grain;
+    loop.body = &body;
+    loop.next = 0;
+    failure = nullptr;
+    word = (word / kGeneration + 1) * kGeneration + kOpen;
+    wake_sleepers(wake);
   }
 
   /// Closes the loop and returns its failure once everybody who joined has left.
   std::exception_ptr finish() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      open = false;
-    }
-    const std::unique_lock<std::mutex> lock = wait(done, [&] { return joined == 0; });
+    word -= kOpen;
+    wait(done, [&] { return (word & kJoined) == 0; });
     return failure;
   }
 };

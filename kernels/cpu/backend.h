@@ -68,6 +68,7 @@ class CpuBackend final : public Backend {
                   Mat out) override;
   // linear.cc
   void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override;
+  void linear_maps(Mat x, std::span<const LinearMap> maps) override;
   // low_rank.cc
   void low_rank(Mat x, const TensorView& a, const TensorView& b, double scale, Mat y) override;
   // elementwise.cc
@@ -90,9 +91,14 @@ class CpuBackend final : public Backend {
   /// body(begin, end) over rows of `cols` elements, in pieces worth a thread's while.
   void for_rows(std::int64_t rows, std::int64_t cols,
                 const std::function<void(std::int64_t, std::int64_t)>& body);
-  /// A block of a product, complete: rows [row, row + rows), columns [col, col + cols), sums at
-  /// `sums`.
+  /// One of the matrices that a product multiplies its rows by.
+  struct Factor {
+    const Weight* weight;
+    Rows out;  // [rows, M]; without memory the sums are handed out in memory of the block's own
+  };
+  /// A part of a product, complete: outputs [col, col + cols) of a factor, rows [row, row + rows).
   struct Block {
+    std::size_t factor;
     std::int64_t row;
     std::int64_t rows;
     std::int64_t col;
@@ -100,10 +106,13 @@ class CpuBackend final : public Backend {
     Rows sums;  // element (row, col) is sums.data[0]
   };
   using Finish = std::function<void(const Block& block)>;
-  /// x [rows, K] times w^T in FP32, in blocks; `finish` is called with each (linear.cc).  The sums
-  /// are written to `out` [rows, M], or where out.data is null to memory of the block's own.
-  void product(const Rows& x, std::int64_t rows, const Weight& weight, const Rows& out,
+  /// x [rows, K] times w^T of each factor in FP32, in blocks; `finish` is called with each
+  /// (linear.cc).  Factors have the same K.
+  void product(const Rows& x, std::int64_t rows, std::span<const Factor> factors,
                const Finish& finish);
+  /// Blocks of the same rows, which are packed once for all of them.
+  void multiply_block(const Rows& x, std::span<const Factor> factors, std::span<Block> blocks,
+                      const Finish& finish);
   /// Outputs [begin, begin + cols) of a weight in FP32, in its own layout.
   void stage(const Weight& weight, std::int64_t begin, std::int64_t cols, float* out) const;
   /// A stored vector in FP32, rounded to the arithmetic as a server casts what it loads.

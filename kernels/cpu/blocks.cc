@@ -37,11 +37,12 @@ BlockSize choose_blocks(std::int64_t rows, std::int64_t cols, int threads,
   const std::int64_t tile_rows = kernels.tile_rows;
   const std::int64_t tile_cols = kernels.tile_cols;
   if (rows <= 2 * tile_rows) {
-    // Weights stream past a few rows.  Long runs: what a thread asks for ahead of its run's end is
-    // read by another, or never.
+    // Weights stream past a few rows.  Few and long runs, for each begins with a wait for its first
+    // weights; as many for each thread.
+    constexpr std::int64_t kLongest = 96;
     const std::int64_t panels = divide_up(cols, tile_cols);
-    const std::int64_t run = std::clamp<std::int64_t>(divide_up(panels, threads), 1, 64);
-    return {rows, run * tile_cols};
+    const std::int64_t runs = divide_up(panels, kLongest * threads) * threads;
+    return {rows, divide_up(panels, runs) * tile_cols};
   }
   BlockSize best{};
   double best_cost = 0;

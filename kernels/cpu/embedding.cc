@@ -31,7 +31,7 @@ void CpuBackend::low_rank_embed(std::span<const std::int32_t> ids, const TensorV
   const std::int64_t bytes = dtype_bits(a.dtype) / 8;
   const ScratchPool::Lease up = scratch_.borrow(y.cols * rank);  // B [H, R]
   load_vector({b.dtype, {b.elements()}, b.data, b.bytes}, up.data());
-  const std::int64_t gemm_elements = kernels_.gemm_scratch(1, y.cols);
+  const std::int64_t gemm_elements = kernels_.gemm_scratch(1);
   for_rows(y.rows, y.cols * rank, [&](std::int64_t begin, std::int64_t end) {
     const ScratchPool::Lease work = scratch_.borrow(gemm_elements + y.cols + rank);
     float* product = work.data() + gemm_elements;
@@ -42,17 +42,19 @@ void CpuBackend::low_rank_embed(std::span<const std::int32_t> ids, const TensorV
         widen_to_float(a.dtype, a.data + (r * vocabulary + id) * bytes, 1, column + r);
       }
       kernels_.round(rounding_, column, rank);
+      const GemmPiece piece{.w = reinterpret_cast<const std::byte*>(up.data()),
+                            .w_stride = rank * 4,
+                            .kind = WeightKind::kF32,
+                            .transposed = false,
+                            .cols = y.cols,
+                            .out = product,
+                            .out_stride = y.cols};
       kernels_.gemm({.x = column,
                      .x_stride = rank,
-                     .w = reinterpret_cast<const std::byte*>(up.data()),
-                     .w_stride = rank * 4,
-                     .kind = WeightKind::kF32,
-                     .transposed = false,
                      .rows = 1,
-                     .cols = y.cols,
                      .k = rank,
-                     .out = product,
-                     .out_stride = y.cols,
+                     .pieces = &piece,
+                     .count = 1,
                      .scratch = work.data()});
       kernels_.round(rounding_, product, y.cols);
       kernels_.add_scaled(rounding_, static_cast<float>(scale), product, target.row(t), y.cols);

@@ -8,14 +8,18 @@ void CpuBackend::low_rank(Mat x, const TensorView& a, const TensorView& b, doubl
   const std::int64_t rank = a.dim(0);
   const ScratchPool::Lease scratch = scratch_.borrow(x.rows * rank);
   const Rows down{scratch.data(), rank};
-  product(rows_of(x), x.rows, {a, false}, down, [&](const Block& block) {
+  const Weight to_rank{a, false};
+  const Factor first{&to_rank, down};
+  product(rows_of(x), x.rows, std::span(&first, 1), [&](const Block& block) {
     for (std::int64_t r = 0; r < block.rows && rounding_ != Rounding::kNone; ++r) {
       kernels_.round(rounding_, block.sums.row(r), block.cols);
     }
   });
   const Rows target = rows_of(y);
   const auto factor = static_cast<float>(scale);
-  product(down, x.rows, {b, false}, Rows{}, [&](const Block& block) {
+  const Weight from_rank{b, false};
+  const Factor second{&from_rank, Rows{}};
+  product(down, x.rows, std::span(&second, 1), [&](const Block& block) {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       float* sums = block.sums.row(r);
       if (rounding_ != Rounding::kNone) {

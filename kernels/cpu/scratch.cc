@@ -53,9 +53,21 @@ void FreeFloats::operator()(float* p) const {
   }
 }
 
+std::unique_lock<std::mutex> ScratchPool::lock() {
+  constexpr int kTries = 1000;
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  for (int i = 0; i < kTries && !lock; ++i) {
+    lock.try_lock();
+  }
+  if (!lock) {
+    lock.lock();
+  }
+  return lock;
+}
+
 AlignedFloats ScratchPool::take(std::int64_t elements) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::unique_lock<std::mutex> held = lock();
     // The smallest that fits; a piece that is too small is dropped for a larger one only when none
     // fits.
     const auto fits = std::min_element(free_.begin(), free_.end(),
@@ -76,7 +88,7 @@ AlignedFloats ScratchPool::take(std::int64_t elements) {
 }
 
 void ScratchPool::put_back(AlignedFloats piece) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::unique_lock<std::mutex> held = lock();
   free_.push_back(std::move(piece));
 }
 

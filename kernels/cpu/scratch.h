@@ -51,6 +51,9 @@ class ScratchPool {
   Lease borrow(std::int64_t elements) { return {*this, take(elements)}; }
 
  private:
+  /// Every thread of a loop comes at its start and again at its end, for some 50 nanoseconds: going
+  /// to sleep over that would take a hundred times as long.
+  std::unique_lock<std::mutex> lock();
   AlignedFloats take(std::int64_t elements);
   void put_back(AlignedFloats piece);
 

@@ -125,6 +125,78 @@ TEST_P(DeterminismTest, BlocksOfAProductChangeNoBit) {
   EXPECT_EQ(linear_in_parts(*backend, x, kRows, w, bias, {1, 399}), once);
 }
 
+/// Maps of the same x: every stored type, a stored transpose, and no whole number of panels.
+struct SeveralMaps {
+  explicit SeveralMaps(std::int64_t inputs) {
+    Random random(11);
+    const auto add = [&](DType dtype, std::int64_t outputs, bool turned) {
+      transposed.push_back(turned);
+      const std::vector<std::int64_t> shape =
+          turned ? std::vector{inputs, outputs} : std::vector{outputs, inputs};
+      weights.push_back(random_tensor(random, dtype, shape, 0.1));
+      biases.push_back(random_tensor(random, dtype, {outputs}, 1.0));
+    };
+    add(DType::kF16, 70, false);
+    add(DType::kF16, 21, false);
+    add(DType::kBF16, 33, false);
+    add(DType::kF32, 40, false);
+    add(DType::kF16, 19, true);
+    add(DType::kF16, 300, false);
+  }
+
+  std::vector<float> run(Backend& backend, Mat x, bool at_once) const {
+    std::vector<Owned> outs;
+    std::vector<LinearMap> maps;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const std::int64_t outputs = biases[i].shape[0];
+      const std::vector<float> nothing(static_cast<std::size_t>(x.rows * outputs), 7.0F);
+      outs.emplace_back(backend, nothing, x.rows, outputs);
+      // The middle one goes without a bias.
+      maps.push_back({{weights[i].view(), transposed[i]},
+                      i == 2 ? TensorView{} : biases[i].view(),
+                      outs.back().mat});
+    }
+    if (at_once) {
+      backend.linear_maps(x, maps);
+    } else {
+      for (const LinearMap& map : maps) {
+        backend.linear(x, map.weight, map.bias, map.out);
+      }
+    }
+    std::vector<float> all;
+    for (const Owned& out : outs) {
+      const std::vector<float> values = read(backend, out.mat);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
+  }
+
+  std::vector<StoredTensor> weights;
+  std::vector<StoredTensor> biases;
+  std::vector<bool> transposed;
+};
+
+TEST_P(DeterminismTest, MapsOfTheSameRowsGiveTheBitsOfEachByItself) {
+  constexpr std::int64_t kInputs = 603;  // three blocks of k, the last one odd
+  const SeveralMaps maps(kInputs);
+  for (const Arithmetic arithmetic : {Arithmetic::kExact, Arithmetic::kFp16}) {
+    for (const std::int64_t rows : {1, 4, 7, 40}) {
+      Random random(12);
+      const std::vector<float> values = random.normals(rows * kInputs);
+      const auto alone = make(arithmetic);
+      const Owned x(*alone, values, rows, kInputs);
+      const std::vector<float> expected = maps.run(*alone, x.mat, false);
+      for (const int threads : {1, 2, 3}) {
+        ThreadPool pool(threads);
+        const auto backend = make_subject(GetParam(), arithmetic, pool);
+        const Owned same(*backend, values, rows, kInputs);
+        EXPECT_EQ(maps.run(*backend, same.mat, true), expected)
+            << rows << " rows, " << threads << " threads";
+      }
+    }
+  }
+}
+
 TEST_P(DeterminismTest, LowRankDoesNotDependOnTheSplit) {
   constexpr std::int64_t kRows = 61;
   constexpr std::int64_t kInputs = 290;

@@ -1,11 +1,12 @@
 // One to kDirectRows rows of activations against 16-bit weights (decoding): memory is the limit, so
 // weights go from the file's bytes through registers into the sums, and nowhere else.  Sixteen
 // outputs at a time: an 8 x 16 block is transposed as 16-bit values, in half the shuffles that it
-// would take as floats, widened, and added in ascending k, which is tile.h's chain of fused
-// multiply-adds: the same bits.
+// would take as floats, put down in the first-level cache, widened as it is read back (which spares
+// the shuffles that would split a vector into halves), and added in ascending k, which is tile.h's
+// chain of fused multiply-adds: the same bits.
 #pragma once
 
-#include "kernels/cpu/simd/vec.h"
+#include "kernels/cpu/simd/pack.h"
 
 namespace mg::cpu::MG_ISA {
 
@@ -16,23 +17,33 @@ constexpr int kDirectCols = 16;
 constexpr int kDirectInputs = 8;
 constexpr int kDirectVecs = kDirectCols / kWidth;
 
-/// Weights of kDirectCols outputs, `stride` bytes apart; outputs past the end repeat the last one.
+/// Weights of kDirectCols outputs.
 struct DirectWeights {
-  const std::byte* row[kDirectCols];
-  std::int64_t next;  // bytes from here to the weights that are wanted after these
+  const std::byte* first;             // of the first output
+  std::int64_t stride;                // bytes between outputs
+  std::int64_t next;                  // bytes from here to the weights that are wanted after these
+  const std::byte* row[kDirectCols];  // where outputs are missing: the last one again
 };
 
-/// block[i] = 16-bit weights of input k + i: outputs 0..7 in the low half, 8..15 in the high one.
-template <bool kWhole>
+/// Weights of kDirectInputs inputs and kDirectCols outputs, 16 bits each, outputs side by side.
+struct DirectBlock {
+  alignas(32) std::uint16_t input[kDirectInputs][kDirectCols];
+};
+
+template <bool kWhole, bool kAll>
 [[gnu::always_inline]] inline void load_block(const DirectWeights& w, std::int64_t k,
-                                              std::int64_t inputs,
-                                              __m256i (&block)[kDirectInputs]) {
+                                              std::int64_t inputs, DirectBlock& block) {
+  const std::byte* low = w.first + k * 2;
+  const std::byte* high = low + 8 * w.stride;
   const auto load8 = [&](int r) {
+    const std::byte* p = !kAll   ? w.row[r] + k * 2
+                         : r < 8 ? low + r * w.stride
+                                 : high + (r - 8) * w.stride;
     if constexpr (kWhole) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.row[r] + k * 2));
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     }
     std::uint16_t part[kDirectInputs] = {};
-    __builtin_memcpy(part, w.row[r] + k * 2, static_cast<std::size_t>(inputs * 2));
+    __builtin_memcpy(part, p, static_cast<std::size_t>(inputs * 2));
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(part));
   };
   __m256i v[kDirectInputs];
@@ -56,43 +67,29 @@ template <bool kWhole>
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    block[2 * i] = _mm256_unpacklo_epi64(b[i], b[i + 4]);
-    block[2 * i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 4]);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(block.input[2 * i]),
+                       _mm256_unpacklo_epi64(b[i], b[i + 4]));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(block.input[2 * i + 1]),
+                       _mm256_unpackhi_epi64(b[i], b[i + 4]));
   }
+  asm volatile("" : "+m"(block));  // or the compiler keeps it in registers and splits them
 }
 
-template <WeightKind kKind>
-[[gnu::always_inline]] inline void widen_block(__m256i raw, Vec (&w)[kDirectVecs]) {
-#if defined(__AVX512F__)
-  if constexpr (kKind == WeightKind::kF16) {
-    w[0] = _mm512_cvtph_ps(raw);
-  } else {
-    w[0] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
-  }
-#else
-  const __m128i half[kDirectVecs] = {_mm256_castsi256_si128(raw), _mm256_extracti128_si256(raw, 1)};
-#pragma GCC unroll 2
-  for (int j = 0; j < kDirectVecs; ++j) {
-    if constexpr (kKind == WeightKind::kF16) {
-      w[j] = _mm256_cvtph_ps(half[j]);
-    } else {
-      w[j] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half[j]), 16));
-    }
-  }
-#endif
-}
-
-template <WeightKind kKind, int kRows, bool kWhole>
+template <WeightKind kKind, int kRows, bool kWhole, bool kAll>
 [[gnu::always_inline]] inline void add_block(const DirectWeights& w, const float* x,
                                              std::int64_t x_stride, std::int64_t k,
                                              std::int64_t inputs, Vec (&sums)[kRows][kDirectVecs]) {
-  __m256i block[kDirectInputs];
-  load_block<kWhole>(w, k, inputs, block);
+  DirectBlock block;
+  load_block<kWhole, kAll>(w, k, inputs, block);
 #pragma GCC unroll 8
   for (int i = 0; i < kDirectInputs; ++i) {
     if (kWhole || i < inputs) {
       Vec wide[kDirectVecs];
-      widen_block<kKind>(block[i], wide);
+#pragma GCC unroll 2
+      for (int j = 0; j < kDirectVecs; ++j) {
+        wide[j] =
+            Stored<kKind>::widen(reinterpret_cast<const std::byte*>(block.input[i] + j * kWidth));
+      }
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         const Vec value = broadcast(x[r * x_stride + k + i]);
@@ -106,22 +103,24 @@ template <WeightKind kKind, int kRows, bool kWhole>
 }
 
 /// Sums over inputs [begin, end) of kRows rows and kDirectCols outputs.
-template <WeightKind kKind, int kRows>
+template <WeightKind kKind, int kRows, bool kAll>
 [[gnu::always_inline]] inline void direct_sums(const DirectWeights& w, const float* x,
                                                std::int64_t x_stride, std::int64_t begin,
                                                std::int64_t end, Vec (&sums)[kRows][kDirectVecs]) {
   constexpr int kAsked =
       4;  // rows whose next line is asked for with each block: a line is 4 blocks
   std::int64_t k = begin;
-  for (std::int64_t block = 0; k + kDirectInputs <= end; ++block, k += kDirectInputs) {
+  for (; k + kDirectInputs <= end; k += kDirectInputs) {
+    const std::byte* asked =
+        w.first + w.next + k * 2 + k / kDirectInputs % kAsked * kAsked * w.stride;
 #pragma GCC unroll 4
     for (int r = 0; r < kAsked; ++r) {
-      __builtin_prefetch(w.row[block % kAsked * kAsked + r] + k * 2 + w.next, 0, 2);
+      __builtin_prefetch(asked + r * w.stride, 0, 2);
     }
-    add_block<kKind, kRows, true>(w, x, x_stride, k, kDirectInputs, sums);
+    add_block<kKind, kRows, true, kAll>(w, x, x_stride, k, kDirectInputs, sums);
   }
   if (k < end) {
-    add_block<kKind, kRows, false>(w, x, x_stride, k, end - k, sums);
+    add_block<kKind, kRows, false, kAll>(w, x, x_stride, k, end - k, sums);
   }
 }
 

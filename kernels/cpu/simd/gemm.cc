@@ -29,18 +29,34 @@ std::int64_t strips_elements(std::int64_t rows, std::int64_t kc) {
   return round_up(divide_up(rows, kTileRows) * strip_elements(kc), kLanes);
 }
 
-void pack_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k,
-                  std::int64_t kc, float* out) {
-  const std::int64_t element = g.kind == WeightKind::kF32 ? 4 : 2;
-  const std::byte* w =
-      g.transposed ? g.w + k * g.w_stride + col * element : g.w + col * g.w_stride + k * element;
+/// kTileCols outputs of a matrix, or what is left of them, and the inputs of a k block.
+struct Panel {
+  const GemmPiece* piece;
+  std::int64_t col;
+  std::int64_t cols;
+  std::int64_t k;
+  std::int64_t kc;
+
+  std::int64_t element() const { return piece->kind == WeightKind::kF32 ? 4 : 2; }
+  const std::byte* w() const {
+    return piece->w + (piece->transposed ? k * piece->w_stride + col * element()
+                                         : col * piece->w_stride + k * element());
+  }
+};
+Panel panel_at(const GemmPiece& piece, std::int64_t col, std::int64_t k, std::int64_t kc) {
+  const std::int64_t left = piece.cols - col;
+  return {&piece, col, left < kTileCols ? left : kTileCols, k, kc};
+}
+
+void pack_weights(const Panel& p, float* out) {
+  const GemmPiece& g = *p.piece;
   switch (g.kind) {
     case WeightKind::kF16:
-      return pack_panel<WeightKind::kF16>(w, g.w_stride, g.transposed, cols, kc, out);
+      return pack_panel<WeightKind::kF16>(p.w(), g.w_stride, g.transposed, p.cols, p.kc, out);
     case WeightKind::kBf16:
-      return pack_panel<WeightKind::kBf16>(w, g.w_stride, g.transposed, cols, kc, out);
+      return pack_panel<WeightKind::kBf16>(p.w(), g.w_stride, g.transposed, p.cols, p.kc, out);
     case WeightKind::kF32:
-      return pack_panel<WeightKind::kF32>(w, g.w_stride, g.transposed, cols, kc, out);
+      return pack_panel<WeightKind::kF32>(p.w(), g.w_stride, g.transposed, p.cols, p.kc, out);
   }
 }
 
@@ -49,13 +65,11 @@ void pack_weights(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::
 class Ahead {
  public:
   Ahead() = default;
-  Ahead(const GemmBlock& g, std::int64_t col, std::int64_t cols, std::int64_t k, std::int64_t kc)
-      : stride_(g.w_stride) {
-    const std::int64_t element = g.kind == WeightKind::kF32 ? 4 : 2;
-    rows_ = g.transposed ? kc : cols;
-    bytes_ = (g.transposed ? cols : kc) * element;
-    w_ = g.transposed ? g.w + k * g.w_stride + col * element : g.w + col * g.w_stride + k * element;
-  }
+  explicit Ahead(const Panel& p)
+      : w_(p.w()),
+        stride_(p.piece->w_stride),
+        rows_(p.piece->transposed ? p.kc : p.cols),
+        bytes_((p.piece->transposed ? p.cols : p.kc) * p.element()) {}
 
   std::int64_t lines() const { return rows_ * divide_up(bytes_, kLine); }
   void ask(std::int64_t lines) {
@@ -95,38 +109,47 @@ void multiply(bool first, std::int64_t rows, std::int64_t cols, const TileA& a, 
   }
 }
 
-void gemm_few_rows(const GemmBlock& g) {
+void gemm_few_rows(const GemmBlock& g, const GemmPiece& piece) {
   const std::int64_t k_step = block_inputs(g.k);
-  for (std::int64_t col = 0; col < g.cols; col += kTileCols) {
-    const std::int64_t cols = g.cols - col < kTileCols ? g.cols - col : kTileCols;
+  for (std::int64_t col = 0; col < piece.cols; col += kTileCols) {
     for (std::int64_t k = 0; k < g.k; k += k_step) {
       const std::int64_t kc = g.k - k < k_step ? g.k - k : k_step;
-      pack_weights(g, col, cols, k, kc, g.scratch);
+      const Panel panel = panel_at(piece, col, k, kc);
+      pack_weights(panel, g.scratch);
       for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
         const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
-        multiply<false>(k == 0, rows, cols, {g.x + r * g.x_stride + k, g.x_stride, 1}, g.scratch,
-                        kc, g.out + r * g.out_stride + col, g.out_stride);
+        multiply<false>(k == 0, rows, panel.cols, {g.x + r * g.x_stride + k, g.x_stride, 1},
+                        g.scratch, kc, piece.out + r * piece.out_stride + col, piece.out_stride);
       }
     }
   }
 }
 
 #if defined(__AVX2__)
+/// `after`: the weights that the thread reads when it is done with these, or null.
 template <WeightKind kKind, int kRows>
-void gemm_direct(const GemmBlock& g) {
+void gemm_direct(const GemmBlock& g, const GemmPiece& piece, const std::byte* after) {
   const std::int64_t k_step = block_inputs(g.k);
-  for (std::int64_t col = 0; col < g.cols; col += kDirectCols) {
-    const std::int64_t cols = g.cols - col < kDirectCols ? g.cols - col : kDirectCols;
-    DirectWeights w;
-    for (int i = 0; i < kDirectCols; ++i) {
-      w.row[i] = g.w + (col + (i < cols ? i : cols - 1)) * g.w_stride;
-    }
-    w.next = kDirectCols * g.w_stride;
+  for (std::int64_t col = 0; col < piece.cols; col += kDirectCols) {
+    const std::int64_t cols = piece.cols - col < kDirectCols ? piece.cols - col : kDirectCols;
+    DirectWeights w{piece.w + col * piece.w_stride, piece.w_stride, 0, {}};
+    // At the end of what this thread reads nothing new is asked for: another one reads it.
+    w.next = col + kDirectCols < piece.cols
+                 ? kDirectCols * piece.w_stride
+                 : reinterpret_cast<std::intptr_t>(after != nullptr ? after : w.first) -
+                       reinterpret_cast<std::intptr_t>(w.first);
     Vec total[kRows][kDirectVecs] = {};
     for (std::int64_t k = 0; k < g.k; k += k_step) {
       const std::int64_t end = g.k - k < k_step ? g.k : k + k_step;
       Vec sums[kRows][kDirectVecs] = {};
-      direct_sums<kKind, kRows>(w, g.x, g.x_stride, k, end, sums);
+      if (cols == kDirectCols) {
+        direct_sums<kKind, kRows, true>(w, g.x, g.x_stride, k, end, sums);
+      } else {
+        for (int i = 0; i < kDirectCols; ++i) {
+          w.row[i] = w.first + (i < cols ? i : cols - 1) * w.stride;
+        }
+        direct_sums<kKind, kRows, false>(w, g.x, g.x_stride, k, end, sums);
+      }
       for (int r = 0; r < kRows; ++r) {
         for (int j = 0; j < kDirectVecs; ++j) {
           total[r][j] = k == 0 ? sums[r][j] : total[r][j] + sums[r][j];
@@ -134,7 +157,7 @@ void gemm_direct(const GemmBlock& g) {
       }
     }
     for (int r = 0; r < kRows; ++r) {
-      float* out = g.out + r * g.out_stride + col;
+      float* out = piece.out + r * piece.out_stride + col;
       for (int j = 0; j < kDirectVecs; ++j) {
         const std::int64_t left = cols - j * kWidth;
         if (left >= kWidth) {
@@ -148,25 +171,27 @@ void gemm_direct(const GemmBlock& g) {
 }
 
 template <WeightKind kKind, int kRows = kDirectRows>
-void gemm_direct_rows(const GemmBlock& g) {
+void gemm_direct_rows(const GemmBlock& g, const GemmPiece& piece, const std::byte* after) {
   if (g.rows == kRows) {
-    gemm_direct<kKind, kRows>(g);
+    gemm_direct<kKind, kRows>(g, piece, after);
   } else if constexpr (kRows > 1) {
-    gemm_direct_rows<kKind, kRows - 1>(g);
+    gemm_direct_rows<kKind, kRows - 1>(g, piece, after);
   }
 }
 #endif
 
-/// Whether the weights go straight into the sums; does the work if so.
-bool done_directly(const GemmBlock& g) {
+/// Whether the weights of piece i go straight into the sums; does the work if so.
+bool done_directly(const GemmBlock& g, std::int64_t i) {
 #if defined(__AVX2__)
-  if (g.rows <= kDirectRows && !g.transposed && g.k > 0) {
-    switch (g.kind) {
+  const GemmPiece& piece = g.pieces[i];
+  if (g.rows <= kDirectRows && !piece.transposed && g.k > 0) {
+    const std::byte* after = i + 1 < g.count ? g.pieces[i + 1].w : nullptr;
+    switch (piece.kind) {
       case WeightKind::kF16:
-        gemm_direct_rows<WeightKind::kF16>(g);
+        gemm_direct_rows<WeightKind::kF16>(g, piece, after);
         return true;
       case WeightKind::kBf16:
-        gemm_direct_rows<WeightKind::kBf16>(g);
+        gemm_direct_rows<WeightKind::kBf16>(g, piece, after);
         return true;
       case WeightKind::kF32:
         return false;
@@ -174,6 +199,7 @@ bool done_directly(const GemmBlock& g) {
   }
 #endif
   static_cast<void>(g);
+  static_cast<void>(i);
   return false;
 }
 
@@ -189,26 +215,38 @@ void pack_strips(const GemmBlock& g, std::int64_t k, std::int64_t kc, float* str
   }
 }
 
+/// The panel that is packed after `p`: of the same matrix, of the next one, or of the next k block.
+Ahead ahead_of(const GemmBlock& g, const Panel& p) {
+  if (p.col + kTileCols < p.piece->cols) {
+    return Ahead(panel_at(*p.piece, p.col + kTileCols, p.k, p.kc));
+  }
+  if (p.piece + 1 < g.pieces + g.count) {
+    return Ahead(panel_at(p.piece[1], 0, p.k, p.kc));
+  }
+  const std::int64_t k = p.k + p.kc;
+  return k < g.k ? Ahead(panel_at(*g.pieces, 0, k, g.k - k < p.kc ? g.k - k : p.kc)) : Ahead();
+}
+
 void gemm_many_rows(const GemmBlock& g) {
   const std::int64_t k_step = block_inputs(g.k);
   float* strips = g.scratch;
-  float* panel = strips + strips_elements(g.rows, k_step);
+  float* packed = strips + strips_elements(g.rows, k_step);
   for (std::int64_t k = 0; k < g.k; k += k_step) {
     const std::int64_t kc = g.k - k < k_step ? g.k - k : k_step;
     pack_strips(g, k, kc, strips);
-    for (std::int64_t col = 0; col < g.cols; col += kTileCols) {
-      const std::int64_t cols = g.cols - col < kTileCols ? g.cols - col : kTileCols;
-      pack_weights(g, col, cols, k, kc, panel);
-      const std::int64_t left = g.cols - col - kTileCols;
-      Ahead ahead = left > 0 ? Ahead(g, col + kTileCols, left < kTileCols ? left : kTileCols, k, kc)
-                             : Ahead();
-      const std::int64_t lines_per_strip = divide_up(ahead.lines(), divide_up(g.rows, kTileRows));
-      for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
-        const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
-        ahead.ask(lines_per_strip);
-        multiply<true>(k == 0, rows, cols,
-                       {strips + r / kTileRows * strip_elements(kc), 1, kTileRows}, panel, kc,
-                       g.out + r * g.out_stride + col, g.out_stride);
+    for (const GemmPiece* piece = g.pieces; piece < g.pieces + g.count; ++piece) {
+      for (std::int64_t col = 0; col < piece->cols; col += kTileCols) {
+        const Panel panel = panel_at(*piece, col, k, kc);
+        pack_weights(panel, packed);
+        Ahead ahead = ahead_of(g, panel);
+        const std::int64_t lines_per_strip = divide_up(ahead.lines(), divide_up(g.rows, kTileRows));
+        for (std::int64_t r = 0; r < g.rows; r += kTileRows) {
+          const std::int64_t rows = g.rows - r < kTileRows ? g.rows - r : kTileRows;
+          ahead.ask(lines_per_strip);
+          multiply<true>(k == 0, rows, panel.cols,
+                         {strips + r / kTileRows * strip_elements(kc), 1, kTileRows}, packed, kc,
+                         piece->out + r * piece->out_stride + col, piece->out_stride);
+        }
       }
     }
   }
@@ -216,19 +254,19 @@ void gemm_many_rows(const GemmBlock& g) {
 
 }  // namespace
 
-std::int64_t gemm_scratch(std::int64_t rows, std::int64_t cols) {
-  static_cast<void>(cols);
+std::int64_t gemm_scratch(std::int64_t rows) {
   return (rows <= kFewRows ? 0 : strips_elements(rows, kGemmBlockK)) + panel_elements(kGemmBlockK);
 }
 
 void gemm(const GemmBlock& block) {
-  if (done_directly(block)) {
+  if (block.rows > kFewRows) {
+    gemm_many_rows(block);
     return;
   }
-  if (block.rows <= kFewRows) {
-    gemm_few_rows(block);
-  } else {
-    gemm_many_rows(block);
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    if (!done_directly(block, i)) {
+      gemm_few_rows(block, block.pieces[i]);
+    }
   }
 }
 

@@ -11,7 +11,7 @@ namespace mg::cpu::MG_ISA {
 
 extern const KernelTable kTable;
 
-std::int64_t gemm_scratch(std::int64_t rows, std::int64_t cols);
+std::int64_t gemm_scratch(std::int64_t rows);
 void gemm(const GemmBlock& block);
 
 std::int64_t attention_scratch(std::int64_t queries, std::int64_t heads, std::int64_t head_dim);

@@ -29,20 +29,27 @@ constexpr std::int64_t kGemmBlockK = 288;
 /// result's bits.
 constexpr std::int64_t kAttentionTile = 128;
 
-/// out [rows, cols] = x [rows, k] * w^T, w [cols, k] (or [k, cols] if `transposed`).
-struct GemmBlock {
-  const float* x;
-  std::int64_t x_stride;  // elements
+/// Outputs of one matrix: out [rows, cols] = x [rows, k] * w^T, w [cols, k] (or [k, cols] if
+/// `transposed`).
+struct GemmPiece {
   const std::byte* w;     // any alignment
   std::int64_t w_stride;  // bytes between rows of the stored matrix
   WeightKind kind;
   bool transposed;
-  std::int64_t rows;
   std::int64_t cols;
-  std::int64_t k;
   float* out;
   std::int64_t out_stride;
-  float* scratch;  // gemm_scratch(rows, cols) elements, 64-byte aligned
+};
+
+/// The same rows of x times the outputs of `count` matrices.
+struct GemmBlock {
+  const float* x;
+  std::int64_t x_stride;  // elements
+  std::int64_t rows;
+  std::int64_t k;
+  const GemmPiece* pieces;
+  std::int64_t count;
+  float* scratch;  // gemm_scratch(rows) elements, 64-byte aligned
 };
 
 /// Queries [q_begin, q_end) of one segment, all heads that share one key/value head.
@@ -75,7 +82,7 @@ struct KernelTable {
   std::int64_t tile_cols;
 
   // gemm.cc
-  std::int64_t (*gemm_scratch)(std::int64_t rows, std::int64_t cols);
+  std::int64_t (*gemm_scratch)(std::int64_t rows);
   void (*gemm)(const GemmBlock& block);
 
   // attention.cc
