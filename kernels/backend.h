@@ -26,7 +26,8 @@
 
 namespace mg {
 
-class RowStatistics;  // kernels/row_statistics.h
+class MergeStatistics;  // kernels/merge_statistics.h
+class RowStatistics;    // kernels/row_statistics.h
 class ThreadPool;
 struct EightBitMatrix;  // kernels/core/dequantise.h
 struct FourBitMatrix;
@@ -192,6 +193,18 @@ class Backend {
   /// out = (x - mean) / sqrt(var + eps) * w + b; var is biased.  out may be x.
   virtual void layer_norm(Mat x, const TensorView& weight, const TensorView& bias, double eps,
                           Mat out) = 0;
+  /// add(x, y), then the norm of y's rows (one group each) into out, which overlaps neither: the
+  /// bits of the two calls.  A backend may pass over the rows once.
+  virtual void add_rms_norm(Mat x, Mat y, const TensorView& weight, double eps,
+                            double weight_offset, Mat out) {
+    add(x, y);
+    rms_norm(y, weight, eps, weight_offset, 1, out);
+  }
+  virtual void add_layer_norm(Mat x, Mat y, const TensorView& weight, const TensorView& bias,
+                              double eps, Mat out) {
+    add(x, y);
+    layer_norm(y, weight, bias, eps, out);
+  }
 
   // Linear maps
   // -------------------------------------------------------------------------------------------
@@ -241,6 +254,8 @@ class Backend {
 
   /// Statistics of rows where they lie; null where reading them costs nothing.
   virtual RowStatistics* row_statistics() { return nullptr; }
+  /// What the audit sums up, from stored weights; null where the host is as near.
+  virtual MergeStatistics* merge_statistics() { return nullptr; }
 };
 
 /// A whole buffer as a matrix.

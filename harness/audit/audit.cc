@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/audit/compare.h"
+#include "harness/audit/device_sweep.h"
 #include "harness/audit/diagnosis.h"
 #include "harness/audit/explain.h"
 #include "harness/audit/findings.h"
@@ -70,6 +71,7 @@ struct Work {
   ExpectedBytes expected;
   TensorView merged;
   std::vector<TargetMeasure> measures;  // per unit
+  DeviceSweep swept;                    // of a target that a device took
   std::vector<CompareMeasure> compares;
 };
 
@@ -138,6 +140,9 @@ class Auditor {
     std::vector<Unit> units;
     for (Work& work : batch) {
       cut(work, units);
+      if (options_.device != nullptr && work.delta != nullptr) {
+        work.swept.run(*options_.device, work.views, step_of(work));
+      }
     }
     pool_.for_chunks(static_cast<std::int64_t>(units.size()), 1,
                      [&](std::int64_t first, std::int64_t last) {
@@ -203,11 +208,15 @@ class Auditor {
     }
   }
 
+  /// Rows of a target, elements of another, that make a unit.
+  static std::int64_t step_of(const Work& work) {
+    return work.delta != nullptr ? rows_per_block(*work.delta, kUnitElements) : 4 * kUnitElements;
+  }
+
   static void cut(Work& work, std::vector<Unit>& units) {
     const bool target = work.delta != nullptr;
     const std::int64_t all = target ? work.delta->rows() : work.merged.elements();
-    const std::int64_t step =
-        target ? rows_per_block(*work.delta, kUnitElements) : 4 * kUnitElements;
+    const std::int64_t step = step_of(work);
     std::size_t part = 0;
     for (std::int64_t begin = 0; begin < all; begin += step) {
       units.push_back({&work, part++, begin, std::min(all, begin + step)});
@@ -218,7 +227,9 @@ class Auditor {
 
   static void measure(const Unit& unit) {
     Work& work = *unit.work;
-    if (work.delta != nullptr) {
+    if (!work.swept.empty()) {
+      work.measures[unit.part] = work.swept.measure(work.views, unit.part, unit.begin, unit.end);
+    } else if (work.delta != nullptr) {
       work.measures[unit.part] = measure_rows(work.views, unit.begin, unit.end);
     } else {
       work.compares[unit.part] = compare_elements(work.expected, work.merged, unit.begin, unit.end);

@@ -15,6 +15,7 @@
 #include "harness/result/audit.h"
 #include "harness/result/finding.h"
 #include "kernels/core/parallel.h"
+#include "kernels/merge_statistics.h"
 
 namespace mg {
 
@@ -40,6 +41,8 @@ struct AuditOptions {
   /// The base the adapter was trained on, opened decoded, where it is another than the base merged
   /// is to stand on; or null.
   const Checkpoint* trained_on = nullptr;
+  /// Passes over targets in the host's place, or null: the outcome is the same, bit for bit.
+  MergeStatistics* device = nullptr;
 };
 
 /// `attached` is attach(adapter, base).  The result does not depend on the number of threads.

@@ -13,9 +13,8 @@ namespace mg {
 namespace {
 
 constexpr std::int64_t kBlockElements = 16384;
-// Magnitudes are computed one by one for the first elements of a block that need them, then for the
-// whole block.
-constexpr int kSingleMagnitudes = 64;
+// What few elements need is computed one by one for the first of a block, then for the whole block.
+constexpr int kSingles = 64;
 
 /// Measures one block of rows; D is computed once, W and M are widened a chunk at a time.
 class BlockMeasurer {
@@ -30,24 +29,75 @@ class BlockMeasurer {
   }
 
   void run(std::int64_t begin, std::int64_t end) {
-    first_ = begin * delta_.cols();
-    begin_row_ = begin;
-    end_row_ = end;
-    const std::int64_t n = (end - begin) * delta_.cols();
-    d_.resize(to_index((n + 3) / 4 * 4));
-    std::fill(d_.begin() + n, d_.end(), 0.0);
-    magnitudes_.clear();
-    singles_ = 0;
-    delta_.compute(begin, end, d_.data());
+    const std::int64_t n = start(begin, end);
+    compute_delta();
     for (std::int64_t at = 0; at < n; at += KernelChunk::kSize) {
       run_chunk(at, std::min(KernelChunk::kSize, n - at));
     }
-    out_.elements += n;
   }
 
-  const KernelSums& sums() const { return sums_; }
+  /// A block whose sums are known: D, W and M where an element needs a closer look.
+  void run_swept(std::int64_t begin, std::int64_t end, const SweptRows& swept) {
+    const std::int64_t n = start(begin, end);
+    for (std::int64_t at = 0; at < n; at += KernelChunk::kSize, ++swept_chunks_) {
+      sums_.add(swept.sums[swept_chunks_]);
+      const auto looks = swept.looks.subspan(swept_chunks_ * kMergeGroups, kMergeGroups);
+      for (std::int64_t i = 0; i < std::min(KernelChunk::kSize, n - at); ++i) {
+        const GroupLook look = looks[to_index(i / 4)];
+        if (look == GroupLook::kNone) {
+          i += 3;
+        } else if (look == GroupLook::kFinite) {
+          look_at(at + i, element(views_.base, at + i), element(views_.merged, at + i));
+        } else {
+          look_at_non_finite(at + i, element(views_.base, at + i), element(views_.merged, at + i));
+        }
+      }
+    }
+  }
+
+  const MergeSums& sums() const { return sums_; }
 
  private:
+  /// The number of elements of the block [begin, end).
+  std::int64_t start(std::int64_t begin, std::int64_t end) {
+    first_ = begin * delta_.cols();
+    begin_row_ = begin;
+    end_row_ = end;
+    d_.clear();
+    single_deltas_ = 0;
+    magnitudes_.clear();
+    singles_ = 0;
+    const std::int64_t n = (end - begin) * delta_.cols();
+    out_.elements += n;
+    return n;
+  }
+
+  /// D of the whole block.
+  void compute_delta() {
+    const std::int64_t n = (end_row_ - begin_row_) * delta_.cols();
+    d_.resize(to_index((n + 3) / 4 * 4));
+    std::fill(d_.begin() + n, d_.end(), 0.0);
+    delta_.compute(begin_row_, end_row_, d_.data());
+  }
+
+  /// Of one element; of the whole block once some have been asked for.
+  double delta_of(std::int64_t i) {
+    if (d_.empty() && ++single_deltas_ <= kSingles) {
+      const std::int64_t flat = first_ + i;
+      return delta_.at(flat / delta_.cols(), flat % delta_.cols());
+    }
+    if (d_.empty()) {
+      compute_delta();
+    }
+    return d_[to_index(i)];
+  }
+
+  double element(const TensorView& view, std::int64_t i) const {
+    double value = 0;
+    widen(view, first_ + i, 1, &value);
+    return value;
+  }
+
   void run_chunk(std::int64_t at, std::int64_t n) {
     const std::int64_t padded = (n + 3) / 4 * 4;
     widen(views_.base, first_ + at, n, chunk_.weight);
@@ -78,7 +128,7 @@ class BlockMeasurer {
   }
 
   void look_at_non_finite(std::int64_t i, double w, double m) {
-    const double d = d_[to_index(i)];
+    const double d = delta_of(i);
     const double p = round_to_grid(w + d, store_);
     if (std::isfinite(w) && std::isfinite(d) && std::isfinite(m) && std::isfinite(p)) {
       measure_element(w, m, d, store_, sums_);
@@ -97,7 +147,7 @@ class BlockMeasurer {
   }
 
   void look_at(std::int64_t i, double w, double m) {
-    const double d = d_[to_index(i)];
+    const double d = delta_of(i);
     const double p = round_to_grid(w + d, store_);
     const double error = m - p;
     if (error == 0.0 && !may_tighten(w, m, d)) {
@@ -150,12 +200,12 @@ class BlockMeasurer {
   }
 
   double magnitude_of(std::int64_t i) {
-    if (magnitudes_.empty() && ++singles_ <= kSingleMagnitudes) {
+    if (magnitudes_.empty() && ++singles_ <= kSingles) {
       const std::int64_t flat = first_ + i;
       return delta_.product_magnitude_at(flat / delta_.cols(), flat % delta_.cols());
     }
     if (magnitudes_.empty()) {
-      magnitudes_.resize(d_.size());
+      magnitudes_.resize(to_index((end_row_ - begin_row_) * delta_.cols()));
       delta_.product_magnitude(begin_row_, end_row_, magnitudes_.data());
     }
     return magnitudes_[to_index(i)];
@@ -187,7 +237,7 @@ class BlockMeasurer {
   double ulp_per_power_ = std::ldexp(1.0, store_.shift - 52);
   ElementArithmetic arithmetic_;
   TargetMeasure& out_;
-  KernelSums sums_;
+  MergeSums sums_;
   KernelChunk chunk_;
   std::int64_t first_ = 0;
   std::int64_t begin_row_ = 0;
@@ -195,6 +245,8 @@ class BlockMeasurer {
   std::vector<double> d_;
   std::vector<double> magnitudes_;
   int singles_ = 0;
+  int single_deltas_ = 0;
+  std::size_t swept_chunks_ = 0;
 };
 
 void append(std::vector<ElementSample>& to, const std::vector<ElementSample>& from) {
@@ -219,17 +271,42 @@ std::int64_t rows_per_block(const DeltaRows& delta, std::int64_t elements) {
   return std::max<std::int64_t>(1, rows >= 4 ? rows / 4 * 4 : rows);
 }
 
-TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end) {
+std::int64_t leading_rows(const DeltaRows& delta) {
+  return std::min(delta.rows(), rows_per_block(delta, kBlockElements));
+}
+
+std::vector<MergeChunk> chunks_of(const DeltaRows& delta, std::int64_t begin, std::int64_t end) {
+  std::vector<MergeChunk> chunks;
+  const std::int64_t block = rows_per_block(delta, kBlockElements);
+  for (std::int64_t row = begin; row < end; row += block) {
+    const std::int64_t last = std::min(end, row + block) * delta.cols();
+    for (std::int64_t at = row * delta.cols(); at < last; at += kMergeChunk) {
+      chunks.push_back({at, std::min(kMergeChunk, last - at)});
+    }
+  }
+  return chunks;
+}
+
+TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end,
+                           const SweptRows* swept) {
   const std::int64_t elements = views.delta->rows() * views.delta->cols();
   MG_CHECK(views.base.elements() == elements && views.merged.elements() == elements,
            "base, merged and delta have one size");
   TargetMeasure out;
+  if (swept != nullptr) {
+    out.scale_low = swept->scale_low;
+    out.scale_high = swept->scale_high;
+  }
   BlockMeasurer measurer(views, out);
   const std::int64_t block = rows_per_block(*views.delta, kBlockElements);
   for (std::int64_t row = begin; row < end; row += block) {
-    measurer.run(row, std::min(end, row + block));
+    if (swept != nullptr) {
+      measurer.run_swept(row, std::min(end, row + block), *swept);
+    } else {
+      measurer.run(row, std::min(end, row + block));
+    }
   }
-  const KernelSums& sums = measurer.sums();
+  const MergeSums& sums = measurer.sums();
   out.weight_square = sums.weight_square;
   out.delta_square = sums.delta_square;
   out.residual_delta = sums.residual_delta;

@@ -8,11 +8,13 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "harness/audit/recipe.h"
 #include "harness/model/delta.h"
 #include "kernels/core/tensor_view.h"
+#include "kernels/merge_statistics.h"
 
 namespace mg {
 
@@ -85,8 +87,25 @@ struct TargetMeasure {
   std::int64_t max_ulp() const;
 };
 
-/// Measures stored rows [begin, end).
-TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end);
+/// What a device (kernels/merge_statistics.h) found in rows that it has passed over.
+struct SweptRows {
+  std::span<const MergeSums> sums;              // of chunks_of() the rows
+  std::span<const GroupLook> looks;             // kMergeGroups of each
+  double scale_low = -TargetMeasure::kNoBound;  // elements within them were not looked at
+  double scale_high = TargetMeasure::kNoBound;
+};
+
+/// Measures stored rows [begin, end).  With `swept` the sums are taken from there and what needs a
+/// closer look gets it here: the same bits, as long as the bounds are such that measure_rows()
+/// found on rows of this tensor.
+TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::int64_t end,
+                           const SweptRows* swept = nullptr);
+
+/// The pieces that measure_rows() sums on their own.
+std::vector<MergeChunk> chunks_of(const DeltaRows& delta, std::int64_t begin, std::int64_t end);
+
+/// Rows that give a device bounds of the scale to search with, by measure_rows().
+std::int64_t leading_rows(const DeltaRows& delta);
 
 /// Rows that make a block of about `elements` elements (at least one row).
 std::int64_t rows_per_block(const DeltaRows& delta, std::int64_t elements);

@@ -192,13 +192,13 @@ std::int64_t count_of(const Mask4& m) {
 }
 
 [[gnu::always_inline]] inline void chunk_sums(KernelChunk& chunk, const GridFormat& store,
-                                              KernelSums& sums) {
+                                              MergeSums& sums) {
   Accumulators a;
   if (!exact_chunk_body(chunk, store, a)) {
     a = {};
     chunk_body(chunk, store, a);
   }
-  KernelSums part;
+  MergeSums part;
   part.weight_square = sum_of(a.weight_square);
   part.delta_square = sum_of(a.delta_square);
   part.residual_delta = sum_of(a.residual_delta);
@@ -219,32 +219,14 @@ std::int64_t count_of(const Mask4& m) {
 
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) void chunk_avx2(KernelChunk& chunk, const GridFormat& store,
-                                                KernelSums& sums) {
+                                                MergeSums& sums) {
   chunk_sums(chunk, store, sums);
 }
 #endif
 
 }  // namespace
 
-void KernelSums::add(const KernelSums& later) {
-  weight_square += later.weight_square;
-  delta_square += later.delta_square;
-  residual_delta += later.residual_delta;
-  residual_square += later.residual_square;
-  step_square += later.step_square;
-  error_step += later.error_step;
-  error_square += later.error_square;
-  noise_square += later.noise_square;
-  max_merged = std::max(max_merged, later.max_merged);
-  max_expected = std::max(max_expected, later.max_expected);
-  nonzero_delta += later.nonzero_delta;
-  unchanged += later.unchanged;
-  changed += later.changed;
-  differing += later.differing;
-  subnormal += later.subnormal;
-}
-
-void measure_chunk(KernelChunk& chunk, const GridFormat& store, KernelSums& sums) {
+void measure_chunk(KernelChunk& chunk, const GridFormat& store, MergeSums& sums) {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) {
     chunk_avx2(chunk, store, sums);
@@ -255,7 +237,7 @@ void measure_chunk(KernelChunk& chunk, const GridFormat& store, KernelSums& sums
 }
 
 void measure_element(double weight, double merged, double delta, const GridFormat& store,
-                     KernelSums& sums) {
+                     MergeSums& sums) {
   const double x = weight + delta;
   const double p = round_to_grid(x, store);
   const double residual = (merged - weight) - delta;

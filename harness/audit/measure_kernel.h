@@ -4,33 +4,12 @@
 #include <cstdint>
 
 #include "kernels/core/rounding.h"
+#include "kernels/merge_statistics.h"
 
 namespace mg {
 
-/// Sums over groups of four elements, one per lane of the loop; all doubles are sums over finite
-/// elements.
-struct KernelSums {
-  double weight_square = 0;
-  double delta_square = 0;
-  double residual_delta = 0;
-  double residual_square = 0;
-  double step_square = 0;
-  double error_step = 0;
-  double error_square = 0;
-  double noise_square = 0;
-  double max_merged = 0;
-  double max_expected = 0;
-  std::int64_t nonzero_delta = 0;
-  std::int64_t unchanged = 0;
-  std::int64_t changed = 0;
-  std::int64_t differing = 0;
-  std::int64_t subnormal = 0;
-
-  void add(const KernelSums& later);
-};
-
 struct KernelChunk {
-  static constexpr std::int64_t kSize = 512;
+  static constexpr std::int64_t kSize = kMergeChunk;
 
   // Filled up to a multiple of four with zeros, which add nothing.
   alignas(32) double weight[kSize];
@@ -54,10 +33,10 @@ struct KernelChunk {
 };
 
 /// Adds the chunk to `sums` and lists its flagged groups.
-void measure_chunk(KernelChunk& chunk, const GridFormat& store, KernelSums& sums);
+void measure_chunk(KernelChunk& chunk, const GridFormat& store, MergeSums& sums);
 
 /// The same for one element, which must be finite in all its parts.
 void measure_element(double weight, double merged, double delta, const GridFormat& store,
-                     KernelSums& sums);
+                     MergeSums& sums);
 
 }  // namespace mg

@@ -12,7 +12,9 @@
 #include "harness/cli/version.h"
 #include "harness/model/attach.h"
 #include "harness/result/report.h"
+#include "harness/run/compare.h"
 #include "kernels/core/error.h"
+#include "kernels/registry.h"
 #include "reports/atomic_file.h"
 #include "reports/json/report_json.h"
 
@@ -25,6 +27,7 @@ struct AuditArguments {
   std::string merged;
   std::string trained_on;
   BlockOrder block_order = BlockOrder::kByRow;
+  std::string backend = "cpu";
   std::string json;
   int threads = 0;
 };
@@ -32,7 +35,7 @@ struct AuditArguments {
 Report start_report(const AuditArguments& arguments, const CommandContext& context) {
   Report report;
   report.tool.version = kVersion;
-  report.tool.backend = "cpu";
+  report.tool.backend = arguments.backend;
   report.tool.threads = arguments.threads;
   report.tool.arithmetic = "exact";
   report.inputs.base = arguments.base;
@@ -71,6 +74,12 @@ Report failed_report(Report report, const Error& error) {
 }
 
 void run(const AuditArguments& arguments, const CommandContext& context, Report& report) {
+  ThreadPool pool(arguments.threads);
+  report.tool.threads = pool.threads();
+  const BackendOptions settings{.pool = &pool, .isa = {}};
+  const BackendChoice choice = choose_backend(arguments.backend, settings);
+  report.tool.backend = choice.name;
+  const std::unique_ptr<Backend> backend = make_backend(choice.name, settings);
   const OpenOptions decoded{.decode = true, .block_order = arguments.block_order};
   const Checkpoint base = Checkpoint::open(arguments.base, decoded);
   const Adapter adapter = Adapter::open(arguments.adapter);
@@ -80,16 +89,21 @@ void run(const AuditArguments& arguments, const CommandContext& context, Report&
   if (!arguments.trained_on.empty()) {
     trained_on.emplace(Checkpoint::open(arguments.trained_on, decoded));
   }
-  ThreadPool pool(arguments.threads);
-  report.tool.threads = pool.threads();
   ProgressBar bar(context.terminal, "audit");
   AuditOptions options;
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
     bar.update(total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
   };
   options.trained_on = trained_on ? &*trained_on : nullptr;
+  options.device = backend->merge_statistics();
   AuditOutcome outcome = run_audit(base, adapter, attached, merged, pool, options);
   report.findings = std::move(outcome.findings);
+  if (!choice.why.empty()) {
+    report.findings.push_back(engine_note(choice.why));
+  }
+  for (const std::string& note : backend->notes()) {
+    report.findings.push_back(engine_note(note));
+  }
   report.audit = std::move(outcome.result);
   report.status = decide_status(
       {.findings = report.findings, .verdicts = {}, .not_checked = outcome.not_checked});
@@ -126,6 +140,10 @@ void add_audit_command(CLI::App& app, CommandContext& context) {
                       "folder of the base the adapter was trained on, where merged is to stand on "
                       "another: QLoRA's 4-bit base beside the 16-bit one");
   add_block_order(*command, arguments->block_order);
+  command
+      ->add_option("--backend", arguments->backend,
+                   "cpu, cuda (the same figures), auto (cuda where it can run, else cpu)")
+      ->capture_default_str();
   command->add_option("--json", arguments->json, "write the report to this file");
   command->add_option("--threads", arguments->threads, "threads; 0 takes all cores")
       ->check(CLI::NonNegativeNumber);

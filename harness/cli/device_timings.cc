@@ -14,6 +14,7 @@
 #include "harness/lanes/announced.h"
 #include "kernels/contract/conformance/fixture.h"
 #include "kernels/core/dequantise.h"
+#include "kernels/merge_statistics.h"
 #include "kernels/row_statistics.h"
 
 namespace mg {
@@ -54,6 +55,7 @@ class Timings {
     layer();
     products();
     statistics();
+    merges();
     uploads();
   }
 
@@ -133,6 +135,7 @@ class Timings {
   void layer() {
     const Mat x = filled(rows_, kH);
     const Mat y = filled(rows_, kH);
+    const Mat z = filled(rows_, kH);
     const Mat k = filled(rows_, kKv);
     const Mat v = filled(rows_, kKv);
     const Mat gate = filled(rows_, kI);
@@ -153,6 +156,10 @@ class Timings {
           [&] { backend_.rms_norm(x, norm.view(), 1e-6, 0, 1, y); }});
     time({"layer_norm", 7 * h, 2 * size() * h,
           [&] { backend_.layer_norm(x, norm.view(), norm.view(), 1e-6, y); }});
+    time({"add_rms_norm", 5 * h, 4 * size() * h,
+          [&] { backend_.add_rms_norm(x, z, norm.view(), 1e-6, 0, y); }});
+    time({"add_layer_norm", 8 * h, 4 * size() * h,
+          [&] { backend_.add_layer_norm(x, z, norm.view(), norm.view(), 1e-6, y); }});
     time({"rope", 6 * h, 2 * size() * h,
           [&] { backend_.rope(angles, angles, kHeads, kHeadDim, y); }});
     time({"attention", 2 * h * t, size() * (2 * h + 2 * t * kKv),
@@ -208,6 +215,35 @@ class Timings {
     const double h = static_cast<double>(rows_ * kH);
     time({"row_squares", 6 * h, 2 * size() * h, [&] { own->squares(x, y, {}, squares); }});
     buffers_.clear();
+  }
+
+  /// The audit of a target: base and merged as they are stored, sums back.
+  void merges() {
+    MergeStatistics* own = backend_.merge_statistics();
+    if (own == nullptr) {
+      return;
+    }
+    constexpr std::int64_t kElements = kI * kH;
+    const Tensor base = tensor({kI, kH}, 0.02);
+    const std::vector<double> left(static_cast<std::size_t>(kI * kRank), 0.01);
+    const std::vector<double> right(static_cast<std::size_t>(kH * kRank), 0.01);
+    std::vector<MergeChunk> chunks;
+    for (std::int64_t at = 0; at < kElements; at += kMergeChunk) {
+      chunks.push_back({at, kMergeChunk});
+    }
+    std::vector<MergeSums> sums(chunks.size());
+    std::vector<GroupLook> looks(chunks.size() * kMergeGroups);
+    const MergePass pass{.base = base.view(),
+                         .merged = base.view(),
+                         .left = left,
+                         .right = right.data(),
+                         .rank = kRank,
+                         .cols = kH,
+                         .scale = 1.0,
+                         .scale_low = 1.0,
+                         .scale_high = 1.0};
+    time({"merge_statistics r16", (2.0 * kRank + 40) * kElements, 4.0 * kElements,
+          [&] { own->sweep(pass, chunks, sums, looks); }});
   }
 
   /// A matrix that is announced, used for a few rows and released: the link, its bytes in the forms

@@ -235,8 +235,7 @@ void Decoder::run_layer(std::int64_t l, const std::vector<Piece>& pieces, const 
       }
       blocks.push_back(block);
     }
-    attention_block(backend_, blocks, piece.chunk, *work_);
-    mlp_block(backend_, blocks, *work_);
+    layer_block(backend_, blocks, piece.chunk, *work_);
   }
   in_use.clear();  // before their bytes go
   for (const Lane& lane : lanes_) {

@@ -166,6 +166,23 @@ void DeltaRows::product(std::int64_t begin, std::int64_t end, double* out, doubl
       });
 }
 
+std::optional<DeltaRows::Factors> DeltaRows::factors() const {
+  if (has_dora() || experts_ > 1) {
+    return std::nullopt;
+  }
+  return Factors{left_rows(first_row_, first_row_ + rows_), &right_};
+}
+
+double DeltaRows::at(std::int64_t row, std::int64_t col) const {
+  MG_CHECK(!has_dora() && experts_ == 1, "a delta that is one product");
+  const std::vector<double> left = left_rows(first_row_ + row, first_row_ + row + 1);
+  double sum = 0;
+  for (std::int64_t k = 0; k < rank_; ++k) {
+    sum += right_.at(k, col) * left[to_index(k)];
+  }
+  return sum * scale_;
+}
+
 void DeltaRows::product_magnitude(std::int64_t begin, std::int64_t end, double* out,
                                   double scale) const {
   for_each_expert(

@@ -44,6 +44,17 @@ class DeltaRows {
   /// The same without DoRA: scale*s*B*A alone.
   void product(std::int64_t begin, std::int64_t end, double* out, double scale = 1.0) const;
 
+  /// The bits of compute() for one element of a pair that factors() gives.
+  double at(std::int64_t row, std::int64_t col) const;
+
+  /// D as scale() * left * right, in the order of sums of kernels/merge_statistics.h.
+  struct Factors {
+    std::vector<double> left;  // [rows, rank]
+    const PackedRight* right = nullptr;
+  };
+  /// Nothing with DoRA or several experts, whose D is more than that.
+  std::optional<Factors> factors() const;
+
   /// |scale*s| * sum_k |b_k||a_k| of each element: what the rounding error of any summation order
   /// is proportional to.
   void product_magnitude(std::int64_t begin, std::int64_t end, double* out,

@@ -35,17 +35,40 @@ void normalise_lanes(Backend& backend, std::span<const LaneBlock> lanes, Norm La
   }
 }
 
-/// hidden += norm(update) for every lane; the norm only where the architecture has one there
-/// (Gemma).
-void add_residual(Backend& backend, std::span<const LaneBlock> lanes, Norm LayerWeights::*post_norm,
-                  Mat stacked) {
+/// stacked = norm(stacked) for every lane where the architecture has a norm there (Gemma).
+void normalise_updates(Backend& backend, std::span<const LaneBlock> lanes,
+                       Norm LayerWeights::*post_norm, Mat stacked) {
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     const LaneBlock& lane = lanes[i];
-    const Mat update = rows_of(stacked, i, lane.hidden.rows);
     if (lane.config->post_norms) {
+      const Mat update = rows_of(stacked, i, lane.hidden.rows);
       normalise(backend, *lane.config, lane.weights->*post_norm, update, update);
     }
-    backend.add(update, lane.hidden);
+  }
+}
+
+/// hidden += update for every lane.
+void add_residual(Backend& backend, std::span<const LaneBlock> lanes, Mat stacked) {
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    backend.add(rows_of(stacked, i, lanes[i].hidden.rows), lanes[i].hidden);
+  }
+}
+
+/// add_residual(), then normalise_lanes(), in one pass over the hidden states where a backend can.
+void add_and_normalise(Backend& backend, std::span<const LaneBlock> lanes, Mat stacked,
+                       Norm LayerWeights::*member, Mat normed) {
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    const LaneBlock& lane = lanes[i];
+    const ModelConfig& config = *lane.config;
+    const Norm& norm = lane.weights->*member;
+    const Mat update = rows_of(stacked, i, lane.hidden.rows);
+    const Mat out = rows_of(normed, i, lane.hidden.rows);
+    if (config.norm == NormKind::kLayerNorm) {
+      backend.add_layer_norm(update, lane.hidden, norm.weight, norm.bias, config.norm_eps, out);
+    } else {
+      backend.add_rms_norm(update, lane.hidden, norm.weight, config.norm_eps,
+                           weight_offset(config.norm), out);
+    }
   }
 }
 
@@ -156,19 +179,18 @@ void embed(Backend& backend, const ModelConfig& config, const GlobalWeights& wei
   }
 }
 
-void attention_block(Backend& backend, std::span<const LaneBlock> lanes, const Chunk& chunk,
-                     Workspace& work) {
+namespace {
+
+/// out = attention(x), [lanes*T, H] both.
+void attention_update(Backend& backend, std::span<const LaneBlock> lanes, const Chunk& chunk, Mat x,
+                      Workspace& work, Mat out) {
   const ModelConfig& config = *lanes.front().config;
-  const std::int64_t rows = static_cast<std::int64_t>(lanes.size()) * chunk.tokens;
   const std::int64_t q_cols = config.num_attention_heads * config.head_dim;
   const std::int64_t kv_cols = config.num_key_value_heads * config.head_dim;
 
-  const Mat x = work.normed(rows);        // [lanes*T, H]
-  const Mat qkv = work.qkv(rows);         // [lanes*T, (N + 2G) * D]
-  const Mat mixed = work.attended(rows);  // [lanes*T, N*D]
-  const Mat out = work.output(rows);      // [lanes*T, H]
+  const Mat qkv = work.qkv(x.rows);         // [lanes*T, (N + 2G) * D]
+  const Mat mixed = work.attended(x.rows);  // [lanes*T, N*D]
 
-  normalise_lanes(backend, lanes, &LayerWeights::input_norm, x);
   if (config.packed_qkv) {
     project(backend, lanes, {{&LayerWeights::qkv, qkv}}, x);
   } else {
@@ -183,22 +205,19 @@ void attention_block(Backend& backend, std::span<const LaneBlock> lanes, const C
            rows_of(mixed, i, chunk.tokens));
   }
   project(backend, lanes, {{&LayerWeights::o, out}}, mixed);
-  add_residual(backend, lanes, &LayerWeights::post_attention_norm, out);
+  normalise_updates(backend, lanes, &LayerWeights::post_attention_norm, out);
 }
 
-void mlp_block(Backend& backend, std::span<const LaneBlock> lanes, Workspace& work) {
+/// out = mlp(x), [lanes*T, H] both.
+void mlp_update(Backend& backend, std::span<const LaneBlock> lanes, Mat x, Workspace& work,
+                Mat out) {
   const ModelConfig& config = *lanes.front().config;
-  const std::int64_t rows = static_cast<std::int64_t>(lanes.size()) * lanes.front().hidden.rows;
   const std::int64_t inner = config.intermediate_size;  // I
 
-  const Mat x = work.normed(rows);    // [lanes*T, H]
-  const Mat out = work.output(rows);  // [lanes*T, H]
-
-  normalise_lanes(backend, lanes, &LayerWeights::mlp_norm, x);
   if (lanes.front().layer->moe) {
     moe_block(backend, lanes, x, out, work);
   } else {
-    const Mat gate_up = work.gate_up(rows);          // [lanes*T, 2 * I]
+    const Mat gate_up = work.gate_up(x.rows);        // [lanes*T, 2 * I]
     const Mat gate = gate_up.col_range(0, inner);    // [lanes*T, I]
     const Mat up = gate_up.col_range(inner, inner);  // [lanes*T, I]
     if (config.packed_gate_up) {
@@ -215,7 +234,41 @@ void mlp_block(Backend& backend, std::span<const LaneBlock> lanes, Workspace& wo
     }
     project(backend, lanes, {{&LayerWeights::down, out}}, up);
   }
-  add_residual(backend, lanes, &LayerWeights::post_mlp_norm, out);
+  normalise_updates(backend, lanes, &LayerWeights::post_mlp_norm, out);
+}
+
+std::int64_t stacked_rows(std::span<const LaneBlock> lanes) {
+  return static_cast<std::int64_t>(lanes.size()) * lanes.front().hidden.rows;
+}
+
+}  // namespace
+
+void attention_block(Backend& backend, std::span<const LaneBlock> lanes, const Chunk& chunk,
+                     Workspace& work) {
+  const Mat x = work.normed(stacked_rows(lanes));    // [lanes*T, H]
+  const Mat out = work.output(stacked_rows(lanes));  // [lanes*T, H]
+  normalise_lanes(backend, lanes, &LayerWeights::input_norm, x);
+  attention_update(backend, lanes, chunk, x, work, out);
+  add_residual(backend, lanes, out);
+}
+
+void mlp_block(Backend& backend, std::span<const LaneBlock> lanes, Workspace& work) {
+  const Mat x = work.normed(stacked_rows(lanes));    // [lanes*T, H]
+  const Mat out = work.output(stacked_rows(lanes));  // [lanes*T, H]
+  normalise_lanes(backend, lanes, &LayerWeights::mlp_norm, x);
+  mlp_update(backend, lanes, x, work, out);
+  add_residual(backend, lanes, out);
+}
+
+void layer_block(Backend& backend, std::span<const LaneBlock> lanes, const Chunk& chunk,
+                 Workspace& work) {
+  const Mat x = work.normed(stacked_rows(lanes));    // [lanes*T, H]
+  const Mat out = work.output(stacked_rows(lanes));  // [lanes*T, H]
+  normalise_lanes(backend, lanes, &LayerWeights::input_norm, x);
+  attention_update(backend, lanes, chunk, x, work, out);
+  add_and_normalise(backend, lanes, out, &LayerWeights::mlp_norm, x);
+  mlp_update(backend, lanes, x, work, out);
+  add_residual(backend, lanes, out);
 }
 
 void head(Backend& backend, std::span<const LaneHead> lanes, Workspace& work) {

@@ -95,6 +95,10 @@ void attention_block(Backend& backend, std::span<const LaneBlock> lanes, const C
 /// hidden += mlp(norm(hidden)) for every lane; a mixture of experts where the layer is one.
 void mlp_block(Backend& backend, std::span<const LaneBlock> lanes, Workspace& work);
 
+/// Both halves, bit for bit, where nobody looks at the hidden states in between.
+void layer_block(Backend& backend, std::span<const LaneBlock> lanes, const Chunk& chunk,
+                 Workspace& work);
+
 /// A lane's part in the head.
 struct LaneHead {
   const ModelConfig* config = nullptr;

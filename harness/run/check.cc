@@ -193,8 +193,7 @@ class Check {
       progress_("audit",
                 static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(total, 1)));
     };
-    AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
-                                     merged_->checkpoint, pool_, settings);
+    AuditOutcome outcome = audited(settings);
     merged_into_ = outcome.merged_into;
     if (outcome.not_checked) {
       report_.not_checked.push_back("the audit could not judge every tensor");
@@ -261,6 +260,19 @@ class Check {
     return settings;
   }
 
+  /// By the engine's backend, where that can sum up weights.
+  AuditOutcome audited(AuditOptions settings) {
+    const std::unique_ptr<Backend> backend = make_backend(
+        options_.compare.engine.backend, {.pool = &pool_, .isa = options_.compare.engine.isa});
+    settings.device = backend->merge_statistics();
+    AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
+                                     merged_->checkpoint, pool_, settings);
+    for (const std::string& note : backend->notes()) {
+      outcome.findings.push_back(engine_note(note));
+    }
+    return outcome;
+  }
+
   /// Which weights merged is our re-merge of, before anything runs on them: the lanes stand on the
   /// base that merged was made from.
   void look_at_weights() {
@@ -281,8 +293,7 @@ class Check {
     if (report_.audit) {
       return is_remerge(*report_.audit);
     }
-    const AuditOutcome outcome = run_audit(base_->checkpoint, adapter_->adapter, adapter_->attached,
-                                           merged_->checkpoint, pool_, audit_options());
+    const AuditOutcome outcome = audited(audit_options());
     merged_into_ = outcome.merged_into;
     return is_remerge(outcome.result);
   }

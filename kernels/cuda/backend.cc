@@ -30,7 +30,8 @@ CudaBackend::CudaBackend(Arithmetic arithmetic, ThreadPool& pool, int device)
       device_(device),
       weights_(device_, element_, pool.threads()),
       gemm_(element_),
-      statistics_(device_) {}
+      statistics_(device_),
+      merges_(device_, pool) {}
 
 BackendInfo CudaBackend::info() const {
   return {"cuda", device_.architecture(), pool_.threads()};
@@ -41,6 +42,10 @@ std::vector<std::string> CudaBackend::notes() const {
   if (gemm_.exceptions() > 0) {
     notes.push_back("cuBLASLt could not use one algorithm for every number of rows: bits of " +
                     std::to_string(gemm_.exceptions()) + " products may depend on it");
+  }
+  if (merges_.refused() > 0) {
+    notes.push_back("device memory was short: " + std::to_string(merges_.refused()) +
+                    " merged weights were audited on the host");
   }
   return notes;
 }

@@ -19,6 +19,7 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/weights.h"
+#include "kernels/merge_statistics.h"
 #include "kernels/row_statistics.h"
 
 namespace mg::cuda {
@@ -58,6 +59,26 @@ class DeviceStatistics final : public RowStatistics {
   Device& device_;
 };
 
+/// merge_statistics.cc.  Some rows of a tensor are staged while the device works on those before.
+class DeviceMerges final : public MergeStatistics {
+ public:
+  DeviceMerges(Device& device, ThreadPool& pool) : device_(device), pool_(pool) {}
+
+  bool takes(DType base, DType merged) const override;
+  bool sweep(const MergePass& pass, std::span<const MergeChunk> chunks, std::span<MergeSums> sums,
+             std::span<GroupLook> looks) override;
+  /// Tensors that memory was too short for.
+  int refused() const { return refused_; }
+
+ private:
+  void send(const void* from, std::size_t bytes, void* to);
+  Pinned fetch(const void* from, std::size_t bytes);
+
+  Device& device_;
+  ThreadPool& pool_;
+  int refused_ = 0;
+};
+
 class CudaBackend final : public Backend {
  public:
   CudaBackend(Arithmetic arithmetic, ThreadPool& pool, int device);
@@ -90,6 +111,10 @@ class CudaBackend final : public Backend {
                 std::int64_t groups, Mat out) override;
   void layer_norm(Mat x, const TensorView& weight, const TensorView& bias, double eps,
                   Mat out) override;
+  void add_rms_norm(Mat x, Mat y, const TensorView& weight, double eps, double weight_offset,
+                    Mat out) override;
+  void add_layer_norm(Mat x, Mat y, const TensorView& weight, const TensorView& bias, double eps,
+                      Mat out) override;
   // linear.cc
   void linear(Mat x, const Weight& weight, const TensorView& bias, Mat out) override;
   // low_rank.cc
@@ -110,6 +135,7 @@ class CudaBackend final : public Backend {
   // route.cc
   RoutedExperts route_top_k(Mat logits, std::int64_t k, bool normalise) override;
   RowStatistics* row_statistics() override { return &statistics_; }
+  MergeStatistics* merge_statistics() override { return &merges_; }
 
  private:
   /// Rows whose first elements lie at multiples of 16 bytes: x itself, or a copy kept in `memory`.
@@ -130,6 +156,10 @@ class CudaBackend final : public Backend {
   Aligned try_scratch(std::int64_t rows, std::int64_t cols);
   Aligned aligned_copy(const Rows& x);
 
+  /// The norms of x, to which `update` (data may be null) is added first (norm.cc).
+  void queue_rms_norm(Rows x, Rows update, const TensorView& weight, RmsNorm norm, Rows out);
+  void queue_layer_norm(Rows x, Rows update, const TensorView& weight, const TensorView& bias,
+                        double eps, Rows out);
   /// out = x w^T + bias (linear.cc); x and out aligned.
   void product(const Rows& x, const Weight& weight, const void* bias, const Rows& out);
   /// The same a piece of the outputs at a time.
@@ -148,6 +178,7 @@ class CudaBackend final : public Backend {
   WeightStore weights_;
   Gemm gemm_;
   DeviceStatistics statistics_;
+  DeviceMerges merges_;
   std::vector<std::string> notes_;
 };
 

@@ -17,6 +17,7 @@
 #include "kernels/core/dequantise.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/row_sums.h"
+#include "kernels/merge_statistics.h"
 #include "kernels/row_statistics.h"
 
 namespace mg::cuda {
@@ -69,10 +70,12 @@ struct RmsNorm {
   float weight_offset = 0;
   std::int64_t groups = 1;
 };
-void rms_norm(Rows x, const RmsNorm& norm, Rows out, Element element, cudaStream_t stream);
-/// bias.data may be null.
-void layer_norm(Rows x, Stored weight, Stored bias, double eps, Rows out, Element element,
-                cudaStream_t stream);
+/// Where update.data is not null, x += update first; then out may not be x.
+void rms_norm(Rows x, Rows update, const RmsNorm& norm, Rows out, Element element,
+              cudaStream_t stream);
+/// The same; bias.data may be null.
+void layer_norm(Rows x, Rows update, Stored weight, Stored bias, double eps, Rows out,
+                Element element, cudaStream_t stream);
 
 // linear.cu
 /// A stored matrix [rows, cols] as `element`, its rows `stride` apart.
@@ -169,5 +172,27 @@ void compare_logits(const LogitComparison& call, PairSweep* out, cudaStream_t st
 /// out: [rows]; reference_rows may be null.
 void row_squares(DeviceRows subject, DeviceRows reference, const std::int32_t* reference_rows,
                  std::int64_t rows, std::int64_t width, RowSquares* out, cudaStream_t stream);
+
+// merge_statistics.cu
+/// Part of a MergePass, its pointers to device memory: base and merged hold the elements from
+/// `begin` on, left and right are whole.
+struct MergeSlice {
+  Stored base, merged;
+  const double* left = nullptr;
+  const double* right = nullptr;
+  std::int64_t rank = 0;
+  std::int64_t cols = 0;
+  double scale = 0;
+  double scale_low = 0;
+  double scale_high = 0;
+  GridFormat store;     // merged's
+  double half_ulp = 0;  // of merged's dtype at 1
+  std::int64_t begin = 0;
+  const MergeChunk* chunks = nullptr;
+  std::int64_t chunk_count = 0;
+};
+/// sums: [chunks], looks: [chunks * kMergeGroups].
+void merge_statistics(const MergeSlice& slice, MergeSums* sums, GroupLook* looks,
+                      cudaStream_t stream);
 
 }  // namespace mg::cuda

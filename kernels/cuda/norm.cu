@@ -24,17 +24,28 @@ __device__ __forceinline__ std::int64_t own_vector() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
 }
 
+/// Element i, once the residual has been added and stored where there is one.  A thread takes each
+/// of its elements once before it reads them again, and nobody else's: no barrier is needed.
+template <typename T>
+__device__ __forceinline__ float take(T* x, const T* update, std::int64_t i) {
+  if (update != nullptr) {
+    narrow(widen(x[i]) + widen(update[i]), x[i]);
+  }
+  return widen(x[i]);
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    rms_norm_kernel(Rows x, RmsNorm norm, std::int64_t width, Rows out) {
+    rms_norm_kernel(Rows x, Rows update, RmsNorm norm, std::int64_t width, Rows out) {
   const std::int64_t vector = own_vector();
   const bool live = vector < x.rows * norm.groups;
   const std::int64_t row = live ? vector / norm.groups : 0;
   const std::int64_t begin = live ? vector % norm.groups * width : 0;
-  const T* from = row_of<T>(x, row) + begin;
+  T* from = row_of<T>(x, row) + begin;
+  const T* more = update.data == nullptr ? nullptr : row_of<T>(update, row) + begin;
   float squares = 0.0F;
   for (std::int64_t i = threadIdx.x; live && i < width; i += blockDim.x) {
-    const float value = widen(from[i]);
+    const float value = take(from, more, i);
     squares = fmaf(value, value, squares);
   }
   squares = row_sum(squares);
@@ -51,14 +62,16 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    layer_norm_kernel(Rows x, Stored weight, Stored bias, double eps, Rows out) {
-  const std::int64_t row = own_vector();
-  const bool live = row < x.rows;
-  const T* from = row_of<T>(x, live ? row : 0);
+    layer_norm_kernel(Rows x, Rows update, Stored weight, Stored bias, double eps, Rows out) {
+  const std::int64_t vector = own_vector();
+  const bool live = vector < x.rows;
+  const std::int64_t row = live ? vector : 0;
+  T* from = row_of<T>(x, row);
+  const T* more = update.data == nullptr ? nullptr : row_of<T>(update, row);
   const auto count = static_cast<float>(x.cols);
   float total = 0.0F;
   for (std::int64_t i = threadIdx.x; live && i < x.cols; i += blockDim.x) {
-    total += widen(from[i]);
+    total += take(from, more, i);
   }
   const float mean = row_sum(total) / count;
   float squares = 0.0F;
@@ -67,7 +80,7 @@ __global__ void __launch_bounds__(kThreads)
     squares = fmaf(deviation, deviation, squares);
   }
   const float factor = inverse_root(row_sum(squares) / count, eps);
-  T* to = row_of<T>(out, live ? row : 0);
+  T* to = row_of<T>(out, row);
   for (std::int64_t i = threadIdx.x; live && i < x.cols; i += blockDim.x) {
     const float normal = (widen(from[i]) - mean) * factor;
     const float gain = load_weight<T>(weight, i);
@@ -78,19 +91,21 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void rms_norm(Rows x, const RmsNorm& norm, Rows out, Element element, cudaStream_t stream) {
+void rms_norm(Rows x, Rows update, const RmsNorm& norm, Rows out, Element element,
+              cudaStream_t stream) {
   const std::int64_t width = x.cols / norm.groups;
   with_element(element, [&]<typename T>(T) {
-    launch("rms_norm", norm_shape(x.rows * norm.groups, width), stream, rms_norm_kernel<T>, x, norm,
+    launch(update.data == nullptr ? "rms_norm" : "add_rms_norm",
+           norm_shape(x.rows * norm.groups, width), stream, rms_norm_kernel<T>, x, update, norm,
            width, out);
   });
 }
 
-void layer_norm(Rows x, Stored weight, Stored bias, double eps, Rows out, Element element,
-                cudaStream_t stream) {
+void layer_norm(Rows x, Rows update, Stored weight, Stored bias, double eps, Rows out,
+                Element element, cudaStream_t stream) {
   with_element(element, [&]<typename T>(T) {
-    launch("layer_norm", norm_shape(x.rows, x.cols), stream, layer_norm_kernel<T>, x, weight, bias,
-           eps, out);
+    launch(update.data == nullptr ? "layer_norm" : "add_layer_norm", norm_shape(x.rows, x.cols),
+           stream, layer_norm_kernel<T>, x, update, weight, bias, eps, out);
   });
 }
 

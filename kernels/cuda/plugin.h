@@ -11,7 +11,7 @@ constexpr const char* kStampSymbol = "mergegauge_cuda_stamp";
 constexpr const char* kMakeSymbol = "mergegauge_cuda_make";
 
 /// Changes with kernels/backend.h and everything it names.
-constexpr const char* kStamp = "mergegauge cuda backend, interface 4";
+constexpr const char* kStamp = "mergegauge cuda backend, interface 5";
 
 using StampFunction = const char*();
 /// The caller owns the result.  Throws Error as kernels/registry.h says.

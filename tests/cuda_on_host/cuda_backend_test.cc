@@ -177,6 +177,28 @@ std::vector<double> small_sweep(Backend& backend) {
   return all;
 }
 
+TEST_F(CudaBackendTest, AResidualAndItsNormAreOneKernel) {
+  const auto backend = make(Arithmetic::kFp16);
+  Random random(3);
+  const StoredTensor weight = random_tensor(random, DType::kF16, {kHidden}, 1.0);
+  const Owned update(*backend, random.normals(4 * kHidden), 4, kHidden);
+  const Owned hidden(*backend, random.normals(4 * kHidden), 4, kHidden);
+  const Owned out(*backend, std::vector<float>(4 * kHidden), 4, kHidden);
+  const auto kernels_of = [&](auto&& call) {
+    const std::size_t before = cuda_on_host::counts().kernels;
+    call();
+    return cuda_on_host::counts().kernels - before;
+  };
+  EXPECT_EQ(kernels_of([&] {
+              backend->add_rms_norm(update.mat, hidden.mat, weight.view(), 1e-6, 0, out.mat);
+            }),
+            1U);
+  EXPECT_EQ(kernels_of([&] {
+              backend->add_layer_norm(update.mat, hidden.mat, weight.view(), {}, 1e-6, out.mat);
+            }),
+            1U);
+}
+
 /// Every barrier the kernels pass, left out in turn: a kernel broken at that place.  Under some
 /// order of threads its results differ, or the machine finds fault with it.
 TEST_F(CudaBackendTest, NoBarrierCanBeLeftOut) {

@@ -78,6 +78,8 @@ TEST(ConformanceSuiteTest, HasACaseForEveryOperationThatComputes) {
                                 "low_rank_embed",
                                 "rms_norm",
                                 "layer_norm",
+                                "add_rms_norm",
+                                "add_layer_norm",
                                 "linear",
                                 "low_rank",
                                 "scale_columns",

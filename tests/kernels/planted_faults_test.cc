@@ -197,6 +197,26 @@ TEST_F(PlantedFaultsTest, EpsForgotten) {
   expect_refused<NoEps>("layer_norm");
 }
 
+struct WrongResidual : PassingBackend {
+  using PassingBackend::PassingBackend;
+  void add_rms_norm(Mat x, Mat y, const TensorView& weight, double eps, double weight_offset,
+                    Mat out) override {
+    right_.rms_norm(y, weight, eps, weight_offset, 1, out);
+    right_.add(x, y);
+  }
+  void add_layer_norm(Mat x, Mat y, const TensorView& weight, const TensorView& bias, double eps,
+                      Mat out) override {
+    right_.add_layer_norm(x, y, weight, bias, eps, out);
+    right_.add(x, y);
+  }
+};
+TEST_F(PlantedFaultsTest, NormBeforeTheResidual) {
+  expect_refused<WrongResidual>("add_rms_norm");
+}
+TEST_F(PlantedFaultsTest, ResidualAddedTwice) {
+  expect_refused<WrongResidual>("add_layer_norm");
+}
+
 struct WholeRowNormalised : PassingBackend {
   using PassingBackend::PassingBackend;
   void layer_norm(Mat x, const TensorView& weight, const TensorView&, double eps,

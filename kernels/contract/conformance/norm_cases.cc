@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/contract/conformance/fixture.h"
@@ -91,6 +92,53 @@ CaseResult run_layer(const NormCase& c, const Parties& parties, Random& random) 
   });
 }
 
+std::vector<std::uint32_t> bits_of(const std::vector<float>& values) {
+  std::vector<std::uint32_t> bits;
+  for (const float value : values) {
+    bits.push_back(std::isnan(value) ? 0x7FC00000U : std::bit_cast<std::uint32_t>(value));
+  }
+  return bits;
+}
+
+/// The subject's fused call against its two calls, on hidden states and on what is normed.
+CaseResult run_fused(const NormCase& c, bool rms, const Parties& parties, Random& random) {
+  constexpr double kEps = 1e-5;
+  const std::vector<float> update = inputs_of(c, random);
+  const std::vector<float> hidden = random.normals(c.rows * c.width);
+  const StoredTensor weight = random_tensor(random, c.dtype, {c.width}, 1.0);
+  const StoredTensor bias = random_tensor(random, c.dtype, {c.width}, 1.0);
+  const TensorView shift = c.bias ? bias.view() : TensorView{};
+  Backend& backend = parties.subject;
+  CaseResult result;
+  const auto run = [&](bool fused) {
+    Stage stage(backend);
+    const Mat x = stage.put(update, c.rows, c.width);
+    const Mat y = stage.put(hidden, c.rows, c.width);
+    const Mat out = stage.output(c.rows, c.width);
+    const std::vector<std::uint32_t> before = bits_of(stage.get(x));
+    if (fused && rms) {
+      backend.add_rms_norm(x, y, weight.view(), kEps, c.weight_offset, out);
+    } else if (fused) {
+      backend.add_layer_norm(x, y, weight.view(), shift, kEps, out);
+    } else {
+      backend.add(x, y);
+      rms ? backend.rms_norm(y, weight.view(), kEps, c.weight_offset, 1, out)
+          : backend.layer_norm(y, weight.view(), shift, kEps, out);
+    }
+    if (!stage.intact() || bits_of(stage.get(x)) != before) {
+      result.failure = "wrote outside its outputs";
+    }
+    std::vector<float> all = stage.get(y);
+    const std::vector<float> normed = stage.get(out);
+    all.insert(all.end(), normed.begin(), normed.end());
+    return bits_of(all);
+  };
+  if (run(true) != run(false) && result.failure.empty()) {
+    result.failure = "other bits than add() and the norm give";
+  }
+  return result;
+}
+
 std::string name_of(const NormCase& c) {
   return fmt::format("{} T{} {}x{}{}{}{}{} scale {}", dtype_name(c.dtype), c.rows, c.groups,
                      c.width, c.weight_offset != 0 ? " offset" : "", c.bias ? " bias" : "",
@@ -105,6 +153,15 @@ void add_rms(Cases& cases, const NormCase& c) {
 void add_layer(Cases& cases, const NormCase& c) {
   add_case(cases, "layer_norm", name_of(c),
            [c](const Parties& parties, Random& random) { return run_layer(c, parties, random); });
+}
+
+void add_fused(Cases& cases, const NormCase& c) {
+  for (const bool rms : {true, false}) {
+    add_case(cases, rms ? "add_rms_norm" : "add_layer_norm", name_of(c),
+             [c, rms](const Parties& parties, Random& random) {
+               return run_fused(c, rms, parties, random);
+             });
+  }
 }
 
 }  // namespace
@@ -128,9 +185,16 @@ void add_norm_cases(Cases& cases) {
       add_layer(cases, {7, 100, 1, dtype, 0, bias, false, Planted::kNothing, 0x1p-9});
     }
   }
+  // A warp a row, with and without a tail; a block a row; Gemma's order of roundings.
+  add_fused(cases, {0, 16, 1, DType::kF16});
+  add_fused(cases, {1, 1, 1, DType::kF32});
+  add_fused(cases, {17, 577, 1, DType::kBF16, 0, true});
+  add_fused(cases, {3, 1024, 1, DType::kF16, 1.0});
+  add_fused(cases, {2, 5000, 1, DType::kF16, 0, true});
   for (const Planted planted : {Planted::kNan, Planted::kInf}) {
     add_rms(cases, {5, 33, 4, DType::kF16, 0, false, false, planted});
     add_layer(cases, {5, 33, 1, DType::kF16, 0, true, false, planted});
+    add_fused(cases, {5, 33, 1, DType::kF16, 0, true, false, planted});
   }
 }
 
