@@ -115,7 +115,7 @@ class Auditor {
     if (trained_on_) {
       trained_on_->checkpoint().check_intact();
     }
-    inputs_.adapter.file().file().check_intact();
+    inputs_.adapter.check_intact();
     return outcome();
   }
 

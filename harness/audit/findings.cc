@@ -154,8 +154,7 @@ class Findings {
   }
 
   void add_adapter_findings() {
-    const std::string file =
-        (inputs_.adapter.folder() / "adapter_model.safetensors").filename().string();
+    const std::string file = inputs_.adapter.files().back().filename().string();
     if (!inputs_.attached.unreached.empty()) {
       Finding f = finding("audit.adapter-unreached", {"F33"}, Severity::kError,
                           subject_of(inputs_.attached.unreached),
@@ -409,6 +408,9 @@ class Findings {
 
   /// Weights trained beside the adapter and kept in pickles (F10): named, never opened.
   void add_unread_files() {
+    if (inputs_.adapter.is_gguf()) {
+      return;
+    }
     for (const FolderEntry& entry : list_folder(inputs_.adapter.folder(), "an adapter folder")) {
       const bool trained =
           entry.name.starts_with("non_lora") || entry.name.starts_with("mm_projector");

@@ -338,7 +338,7 @@ MergeSummary merge_to_folder(const Checkpoint& base, const Adapter& adapter,
     summary.side_files.push_back(file.name);
   }
   base.check_intact();
-  adapter.file().file().check_intact();
+  adapter.check_intact();
   write_provenance(base, adapter, plan, options, summary, side_files, folder.path(), pool);
   folder.commit();
   return summary;

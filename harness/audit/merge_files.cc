@@ -195,10 +195,16 @@ std::vector<std::string> write_config(const Checkpoint& base, const MergePlan& p
   return changes;
 }
 
+/// What lies beside the weights; nothing of what lies beside a GGUF file belongs to it.
+std::vector<FolderEntry> adapter_entries(const Adapter& adapter) {
+  return adapter.is_gguf() ? std::vector<FolderEntry>()
+                           : list_folder(adapter.folder(), "an adapter folder");
+}
+
 std::vector<SideFile> copy_side_files(const Checkpoint& base, const Adapter& adapter,
                                       const std::filesystem::path& folder) {
   std::vector<SideFile> copied;
-  for (const FolderEntry& entry : list_folder(adapter.folder(), "an adapter folder")) {
+  for (const FolderEntry& entry : adapter_entries(adapter)) {
     if (is_side_file(entry) && matches(kTrainedWith, entry.name)) {
       copy_one(adapter.folder() / entry.name, folder / entry.name);
       copied.push_back({entry.name, "adapter"});
@@ -252,8 +258,6 @@ void write_provenance(const Checkpoint& base, const Adapter& adapter, const Merg
   for (const SafetensorsFile& shard : base.shards()) {
     base_files.push_back(shard.path());
   }
-  const std::vector<std::filesystem::path> adapter_files = {
-      adapter.folder() / "adapter_config.json", adapter.file().path()};
   Json tensors = Json::array();
   for (const MergeTensor& tensor : plan.tensors) {
     if (is_changed(tensor)) {
@@ -273,7 +277,7 @@ void write_provenance(const Checkpoint& base, const Adapter& adapter, const Merg
       {"arithmetic", "base + delta in FP64, rounded once to nearest even"},
       {"base", folder_json(base.folder(), base_files, pool)},
       {"base_dequantised", dequantised_json(base, summary)},
-      {"adapter", folder_json(adapter.folder(), adapter_files, pool)},
+      {"adapter", folder_json(adapter.folder(), adapter.files(), pool)},
       {"output", std::move(output)},
       {"tensors",
        {{"written", summary.tensors}, {"merged", summary.merged}, {"replaced", summary.replaced}}},

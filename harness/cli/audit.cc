@@ -134,7 +134,10 @@ void add_audit_command(CLI::App& app, CommandContext& context) {
       app.add_subcommand("audit", "prove tensor by tensor that merged is base + adapter");
   command->add_option("--base", arguments->base, "folder of the model that was merged into")
       ->required();
-  command->add_option("--adapter", arguments->adapter, "PEFT adapter folder")->required();
+  command
+      ->add_option("--adapter", arguments->adapter,
+                   "PEFT adapter folder, or an adapter in a .gguf file")
+      ->required();
   command->add_option("--merged", arguments->merged, "folder of the merged checkpoint")->required();
   command->add_option("--trained-on", arguments->trained_on,
                       "folder of the base the adapter was trained on, where merged is to stand on "

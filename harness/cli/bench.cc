@@ -294,7 +294,7 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
   command->allow_extras();
   command->add_flag("-q,--quiet", context.terminal.quiet, "No progress, only results and errors");
   command->add_option("--base", setup.base, "folder of the base model (required without --openai)");
-  command->add_option("--adapter", setup.adapter, "folder of the LoRA adapter");
+  command->add_option("--adapter", setup.adapter, "folder of the LoRA adapter (or .gguf file)");
   command->add_option("--merged", setup.merged, "folder of the merged model");
   const auto list = [&](const char* name, std::vector<std::int64_t>& values, const char* help) {
     command->add_option(name, values, help)

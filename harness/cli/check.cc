@@ -57,7 +57,7 @@ const std::map<std::string, Arithmetic>& arithmetics() {
 void add_flags(CLI::App& command, Flags& flags) {
   CheckOptions& options = flags.options;
   command.add_option("--base", options.base, "folder of the base model");
-  command.add_option("--adapter", options.adapter, "folder of the LoRA adapter");
+  command.add_option("--adapter", options.adapter, "folder of the LoRA adapter (or .gguf file)");
   command.add_option("--merged", options.merged, "folder of the merged model");
   command.add_option(
       "--suite", options.suites,

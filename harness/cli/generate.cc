@@ -38,7 +38,7 @@ void add_generate_command(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand(
       "generate", "Let base, base + adapter and merged write texts, and lay them side by side");
   command->add_option("--base", options.base, "folder of the base model")->required();
-  command->add_option("--adapter", options.adapter, "folder of the LoRA adapter");
+  command->add_option("--adapter", options.adapter, "folder of the LoRA adapter (or .gguf file)");
   command->add_option("--merged", options.merged, "folder of the merged model");
   command
       ->add_option("--suite", options.suites,

@@ -103,6 +103,7 @@ class CheckpointInspector {
   CheckpointFacts run() {
     count_tensors();
     read_architecture();
+    name_codes();
     look_at_files();
     compare_with_config();
     return std::move(facts_);
@@ -193,6 +194,26 @@ class CheckpointInspector {
     }
   }
 
+  /// Which format the codes are in, and whether it is read at all: opened once more with readers.
+  void name_codes() {
+    if (facts_.quantised_weights == 0 || checkpoint_.gguf() != nullptr) {
+      return;
+    }
+    std::map<std::string, std::int64_t> formats;
+    try {
+      const Checkpoint decoded =
+          Checkpoint::open(checkpoint_.folder(), {.require_config = false, .decode = true});
+      for (const auto& tensor : decoded.quantised()) {
+        ++formats[fmt::format("{} ({})", tensor->format, tensor->detail)];
+      }
+    } catch (const Error& error) {
+      facts_.notes.push_back("the codes cannot be decoded: " + one_line(error));
+    }
+    for (const auto& [format, count] : formats) {
+      facts_.codes.push_back({format, count});
+    }
+  }
+
   void look_at_files() {
     if (const GgufFile* gguf = checkpoint_.gguf()) {
       facts_.has_chat_template = gguf->metadata().contains("tokenizer.chat_template");
@@ -279,7 +300,8 @@ class AdapterInspector {
       facts_.problems.push_back(problem.what + " (" + problem.where + ")");
     }
     for (const std::string& name : adapter_.unrecognised()) {
-      facts_.problems.push_back(name + " fits no name that PEFT writes");
+      facts_.problems.push_back(name + " fits no name that " +
+                                (adapter_.is_gguf() ? "llama.cpp reads" : "PEFT writes"));
     }
     if (base) {
       take_base(*base);
@@ -314,11 +336,10 @@ class AdapterInspector {
 
   void take_tensors() {
     DTypeTally tally;
-    for (const SafetensorsRecord& record : adapter_.file().header().records) {
-      const TensorView view = adapter_.file().view(record);
-      tally.add(view);
-      facts_.bytes += view.bytes;
-      facts_.parameters += view.elements();
+    for (const AdapterTensor& tensor : adapter_.tensors()) {
+      tally.add(tensor.dtype, static_cast<std::size_t>(tensor.bytes));
+      facts_.bytes += tensor.bytes;
+      facts_.parameters += tensor.elements;
     }
     facts_.dtypes = tally.sorted();
   }
@@ -389,6 +410,9 @@ class AdapterInspector {
 }  // namespace
 
 FolderFacts inspect_folder(const fs::path& folder, const std::optional<fs::path>& base) {
+  if (is_gguf_adapter(folder)) {
+    return {.checkpoint = {}, .adapter = AdapterInspector(folder).run(base)};
+  }
   if (folder.extension() == ".gguf" && fs::is_regular_file(folder)) {
     return {.checkpoint = CheckpointInspector(folder).run(), .adapter = {}};
   }

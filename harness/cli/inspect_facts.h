@@ -18,6 +18,12 @@ struct DTypeShare {
   std::uint64_t bytes = 0;
 };
 
+/// Weights stored as codes of one format.
+struct CodesShare {
+  std::string format;  // "GPTQ 4-bit (groups of 128)"
+  std::int64_t weights = 0;
+};
+
 struct CheckpointFacts {
   std::string folder;
   std::string architecture;  // "Qwen2ForCausalLM", or model_type, or "unknown architecture"
@@ -33,6 +39,7 @@ struct CheckpointFacts {
   bool has_index = false;
   enum class Head { kUnknown, kTied, kOwn, kStoredThoughTied } head = Head::kUnknown;
   std::int64_t quantised_weights = 0;
+  std::vector<CodesShare> codes;  // as the readers of codes see them
   std::vector<std::string> tokenizer_files;
   bool has_chat_template = false;
   std::vector<std::string> problems;  // tensors and config disagree

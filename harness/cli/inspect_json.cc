@@ -85,6 +85,14 @@ std::string_view head_name(CheckpointFacts::Head head) {
   return "unknown";
 }
 
+ordered_json codes_json(const std::vector<CodesShare>& codes) {
+  ordered_json list = ordered_json::array();
+  for (const CodesShare& share : codes) {
+    list.push_back({{"format", share.format}, {"weights", share.weights}});
+  }
+  return list;
+}
+
 ordered_json checkpoint_json(const CheckpointFacts& facts) {
   return {{"folder", facts.folder},
           {"architecture", facts.architecture},
@@ -98,6 +106,7 @@ ordered_json checkpoint_json(const CheckpointFacts& facts) {
           {"dtypes", dtypes_json(facts.dtypes)},
           {"head", head_name(facts.head)},
           {"quantised_weights", facts.quantised_weights},
+          {"codes", codes_json(facts.codes)},
           {"tokenizer_files", facts.tokenizer_files},
           {"chat_template", facts.has_chat_template},
           {"config", facts.config ? config_json(*facts.config) : ordered_json(nullptr)},

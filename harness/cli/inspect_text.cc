@@ -189,6 +189,9 @@ std::string checkpoint_text(const CheckpointFacts& facts, const Terminal& termin
     const std::string method = facts.config ? facts.config->quant_method : std::string();
     sheet.line("quantised", plural(facts.quantised_weights, "weight", "weights") +
                                 (method.empty() ? "" : " by " + method));
+    for (const CodesShare& share : facts.codes) {
+      sheet.line("", fmt::format("{} x {}", share.weights, share.format));
+    }
   }
   sheet.line("tokenizer", facts.tokenizer_files.empty()
                               ? "none"

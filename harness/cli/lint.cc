@@ -146,7 +146,7 @@ void add_lint_command(CLI::App& app, CommandContext& context) {
       "lint", "Find what will not load or not mean what it should, from configs and headers alone");
   command->add_option("MERGED", arguments->merged, "Folder of the merged checkpoint")->required();
   command->add_option("--base", arguments->base, "Folder of the base model");
-  command->add_option("--adapter", arguments->adapter, "Folder of the adapter");
+  command->add_option("--adapter", arguments->adapter, "Folder of the adapter (or .gguf file)");
   command->add_option("--server", arguments->server,
                       "Also what this server demands: vllm, transformers, sglang, llama.cpp");
   command->add_option("--also", arguments->also,

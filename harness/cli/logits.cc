@@ -21,7 +21,8 @@ void add_logits_command(CLI::App& app, CommandContext& context) {
       "logits", "Write the engine's FP32 logits [T, V] of every prompt to a safetensors file");
   command->add_option("--model", flags->options.model, "folder of a checkpoint, or a GGUF file")
       ->required();
-  command->add_option("--adapter", flags->adapter, "folder of a LoRA adapter, kept unmerged");
+  command->add_option("--adapter", flags->adapter,
+                      "folder of a LoRA adapter (or .gguf file), kept unmerged");
   command
       ->add_option("--suite", flags->options.suites, "as for check: built-in name, file or folder")
       ->required();

@@ -80,7 +80,10 @@ void add_merge_command(CLI::App& app, CommandContext& context) {
       app.add_subcommand("merge", "write base + adapter, computed exactly and rounded once");
   command->add_option("--base", arguments->base, "folder of the model the adapter was trained on")
       ->required();
-  command->add_option("--adapter", arguments->adapter, "PEFT adapter folder")->required();
+  command
+      ->add_option("--adapter", arguments->adapter,
+                   "PEFT adapter folder, or an adapter in a .gguf file")
+      ->required();
   command->add_option("--out", arguments->out, "folder to make; must not exist")->required();
   command
       ->add_option("--dtype", arguments->dtype,

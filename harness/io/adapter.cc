@@ -9,6 +9,9 @@
 #include "harness/io/adapter_config.h"
 #include "harness/io/adapter_parts.h"
 #include "harness/io/folder.h"
+#include "harness/io/gguf.h"
+#include "harness/io/gguf_adapter.h"
+#include "harness/io/gguf_config.h"
 #include "harness/io/json_file.h"
 #include "harness/io/problem_list.h"
 #include "kernels/core/error.h"
@@ -83,7 +86,7 @@ std::string pickle_command(const std::filesystem::path& folder, const std::strin
     }
     if (entry.kind == FileKind::kGguf) {
       fail("gguf", "the weights are in a GGUF file", folder, kWeights, entry.name,
-           "use the PEFT folder that it was converted from");
+           fmt::format("give that file: --adapter {}", (folder / entry.name).string()));
     }
   }
   fail("no-weights", "the folder has no adapter_model.safetensors", folder, kWeights, "nothing",
@@ -92,14 +95,14 @@ std::string pickle_command(const std::filesystem::path& folder, const std::strin
 
 // One problem is its own error; several share one, each on a line.
 [[noreturn]] void fail_problems(const std::vector<ErrorParts>& problems,
-                                const SafetensorsFile& file) {
+                                const std::filesystem::path& file) {
   if (problems.size() == 1) {
     throw Error(problems.front());
   }
   const bool same_code =
       std::all_of(problems.begin(), problems.end(),
                   [&](const ErrorParts& parts) { return parts.code == problems.front().code; });
-  const std::string prefix = file.path().string() + ", ";
+  const std::string prefix = file.string() + ", ";
   std::vector<std::string> lines;
   for (const ErrorParts& parts : problems) {
     const std::string subject =
@@ -109,15 +112,23 @@ std::string pickle_command(const std::filesystem::path& folder, const std::strin
   }
   throw Error({.code = same_code ? problems.front().code : "adapter.problems",
                .what = "the adapter's tensors do not fit its config",
-               .where = file.path().string(),
+               .where = file.string(),
                .expected = {},
                .actual = list_problems(lines),
                .hint = problems.front().hint});
 }
 
+bool is_gguf_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return path.extension() == ".gguf" && std::filesystem::is_regular_file(path, ignored);
+}
+
 }  // namespace
 
 Adapter Adapter::open(const std::filesystem::path& folder, const AdapterOptions& options) {
+  if (is_gguf_file(folder)) {
+    return open_gguf(folder, options);
+  }
   const std::vector<FolderEntry> entries = list_folder(folder, "an adapter folder");
   if (!has_entry(entries, kConfig)) {
     fail_no_config(folder, entries);
@@ -131,16 +142,67 @@ Adapter Adapter::open(const std::filesystem::path& folder, const AdapterOptions&
     fail_no_weights(folder, entries);
   }
   adapter.file_ = std::make_shared<const SafetensorsFile>(SafetensorsFile::open(folder / kWeights));
-  AdapterParts parts = collect_parts(adapter.config_, *adapter.file_);
-  if (!parts.problems.empty() && !options.collect_problems) {
-    fail_problems(parts.problems, *adapter.file_);
-  }
-  adapter.modules_ = std::move(parts.modules);
-  adapter.replacements_ = std::move(parts.replacements);
-  adapter.unrecognised_ = std::move(parts.unrecognised);
-  adapter.problems_ = std::move(parts.problems);
-  adapter.name_in_file_ = std::move(parts.name_in_file);
+  adapter.take(collect_parts(adapter.config_, *adapter.file_), options);
   return adapter;
+}
+
+Adapter Adapter::open_gguf(const std::filesystem::path& path, const AdapterOptions& options) {
+  Adapter adapter;
+  adapter.folder_ = path;
+  adapter.gguf_ = std::make_shared<const GgufFile>(GgufFile::open(path));
+  GgufAdapterPlan plan = plan_gguf_adapter(adapter.gguf_->header(), path.string());
+  adapter.config_ = std::move(plan.config);
+  plan.config = adapter.config_;
+  const auto numbers = std::make_shared<GgufAdapterNumbers>();
+  adapter.numbers_ = numbers;
+  adapter.take(read_gguf_adapter(std::move(plan), *adapter.gguf_, *numbers), options);
+  return adapter;
+}
+
+void Adapter::take(AdapterParts parts, const AdapterOptions& options) {
+  if (!parts.problems.empty() && !options.collect_problems) {
+    fail_problems(parts.problems, files().back());
+  }
+  modules_ = std::move(parts.modules);
+  replacements_ = std::move(parts.replacements);
+  unrecognised_ = std::move(parts.unrecognised);
+  problems_ = std::move(parts.problems);
+  name_in_file_ = std::move(parts.name_in_file);
+}
+
+std::vector<std::filesystem::path> Adapter::files() const {
+  if (gguf_) {
+    return {folder_};
+  }
+  return {folder_ / kConfig, folder_ / kWeights};
+}
+
+void Adapter::check_intact() const {
+  gguf_ ? gguf_->file().check_intact() : file_->file().check_intact();
+}
+
+std::vector<AdapterTensor> Adapter::tensors() const {
+  std::vector<AdapterTensor> list;
+  if (gguf_) {
+    for (const GgufTensor& tensor : gguf_->header().tensors) {
+      list.push_back({.dtype = std::string(tensor.format->name),
+                      .elements = tensor.rows() * tensor.row_length(),
+                      .bytes = tensor.bytes});
+    }
+    return list;
+  }
+  for (const SafetensorsRecord& record : file_->header().records) {
+    const TensorView view = file_->view(record);
+    list.push_back({.dtype = std::string(dtype_name(view.dtype)),
+                    .elements = view.elements(),
+                    .bytes = view.bytes});
+  }
+  return list;
+}
+
+bool is_gguf_adapter(const std::filesystem::path& path) {
+  return is_gguf_file(path) &&
+         gguf_text(GgufFile::open(path).header(), "general.type") == "adapter";
 }
 
 }  // namespace mg

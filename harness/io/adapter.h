@@ -1,6 +1,6 @@
-// A PEFT LoRA folder: adapter_config.json and adapter_model.safetensors, parsed but not yet
-// attached to a base (harness/model/attach.h does that).  Names follow PEFT 0.21
-// (peft.tuners.lora.LoraConfig).
+// A LoRA adapter, parsed but not yet attached to a base (harness/model/attach.h does that): a PEFT
+// folder of adapter_config.json and adapter_model.safetensors, or the GGUF file that llama.cpp
+// makes of one.  Names follow PEFT 0.21 (peft.tuners.lora.LoraConfig).
 #pragma once
 
 #include <cstdint>
@@ -28,12 +28,13 @@ struct ModuleSelector {
 };
 
 struct AdapterConfig {
-  std::string file;       // path of adapter_config.json, for messages
+  std::string file;       // path of adapter_config.json or the GGUF file, for messages
   std::string peft_type;  // only "LORA" is accepted
   std::string
       peft_version;  // that wrote it, empty before 0.18; decides the layout of fused experts (F25)
   std::string base_model_name_or_path;
-  std::string revision;  // of the base, empty if not given
+  std::string revision;           // of the base, empty if not given
+  std::string gguf_architecture;  // of the base that a GGUF adapter is for; empty for a PEFT folder
   std::int64_t r = 0;
   double lora_alpha = 0;
   bool use_rslora = false;
@@ -85,6 +86,9 @@ struct AdapterModule {
   double alpha = 0;
   double scale = 0;      // alpha / r, or alpha / sqrt(r) with rsLoRA
   std::string raw_name;  // the A tensor's name in the file, for messages
+  // Rows of b lie as llama.cpp keeps those of q and k; attach() puts them back, which takes the
+  // base's head size.
+  bool interleaved_b = false;
   // kParameter only.  The file does not name the parameter; `module` is the reading of PEFT 0.19
   // and vLLM.  All parameters of this module that the config targets, in the order in which PEFT
   // wraps them, and how many wraps lie around this one in the file (0 = outermost), for readers
@@ -104,20 +108,40 @@ struct AdapterReplacement {
   std::string raw_name;
 };
 
+struct AdapterParts;
+
 struct AdapterOptions {
   // True: tensors that disagree with the config do not throw, problems() has them, and modules()
   // what is left.
   bool collect_problems = false;
 };
 
+/// A tensor as the adapter's file stores it.
+struct AdapterTensor {
+  std::string dtype;  // "F16", "Q8_0"
+  std::int64_t elements = 0;
+  std::uint64_t bytes = 0;
+};
+
+class GgufFile;
+
 class Adapter {
  public:
+  /// A PEFT folder, or a file *.gguf.
   /// Throws Error "folder.*", "adapter.*", "json.*", "safetensors.*", "file.*": pickle (with the
   /// command that converts it), ranks that disagree with the config, an A without its B,
-  /// unsupported peft_type, ...; all problems of config or tensors in one error.
+  /// unsupported peft_type, ...; all problems of config or tensors in one error.  Of a GGUF file
+  /// "gguf.*" as well.
   static Adapter open(const std::filesystem::path& folder, const AdapterOptions& options = {});
 
+  /// As it was given: the folder, or the GGUF file.
   const std::filesystem::path& folder() const { return folder_; }
+  bool is_gguf() const { return gguf_ != nullptr; }
+  /// The files that were read; the weights are the last.
+  std::vector<std::filesystem::path> files() const;
+  /// Throws Error "file.*" where the weights' file has changed since it was opened.
+  void check_intact() const;
+  std::vector<AdapterTensor> tensors() const;
   const AdapterConfig& config() const { return config_; }
   const std::vector<AdapterModule>& modules() const { return modules_; }  // sorted by module
   const std::vector<AdapterReplacement>& replacements() const { return replacements_; }
@@ -128,10 +152,12 @@ class Adapter {
   /// The adapter's name inside tensor names ("lora_A.default.weight"), empty where they have none,
   /// as PEFT saves.
   const std::string& name_in_file() const { return name_in_file_; }
-  const SafetensorsFile& file() const { return *file_; }
 
  private:
   Adapter() = default;
+  static Adapter open_gguf(const std::filesystem::path& path, const AdapterOptions& options);
+  void take(AdapterParts parts, const AdapterOptions& options);
+
   std::filesystem::path folder_;
   AdapterConfig config_;
   std::vector<AdapterModule> modules_;
@@ -139,8 +165,14 @@ class Adapter {
   std::vector<std::string> unrecognised_;
   std::vector<ErrorParts> problems_;
   std::string name_in_file_;
-  std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const SafetensorsFile> file_;  // of a PEFT folder
+  std::shared_ptr<const GgufFile> gguf_;         // or this
+  std::shared_ptr<const void> numbers_;          // what the views of a GGUF file's codes point into
 };
+
+/// Whether the path is a GGUF file that says of itself that it is an adapter.  Throws Error
+/// "gguf.*" for a *.gguf file that cannot be read.
+bool is_gguf_adapter(const std::filesystem::path& path);
 
 /// r_i and alpha_i of a module by PEFT's first-match rule.  ModuleMatcher (adapter_match.h) is
 /// faster for many modules.

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -20,6 +21,7 @@ constexpr auto kFamilies = std::to_array<GgufFamily>({
     {.architecture = "llama",
      .model_type = "llama",
      .causal_lm = "LlamaForCausalLM",
+     .also_model_type = "mistral",
      .interleaved_rope = true},
     {.architecture = "qwen2", .model_type = "qwen2", .causal_lm = "Qwen2ForCausalLM"},
     {.architecture = "qwen3", .model_type = "qwen3", .causal_lm = "Qwen3ForCausalLM"},
@@ -31,6 +33,7 @@ constexpr auto kFamilies = std::to_array<GgufFamily>({
     {.architecture = "gemma3",
      .model_type = "gemma3_text",
      .causal_lm = "Gemma3ForCausalLM",
+     .also_model_type = "gemma3",
      .norms_plus_one = true,
      .four_norms = true},
     {.architecture = "phi3",
@@ -263,11 +266,21 @@ void common(const GgufFile& file, Metadata& metadata, ConfigJson& config) {
 
 }  // namespace
 
-const GgufFamily& gguf_family(const GgufFile& file) {
-  const auto& metadata = file.metadata();
-  const auto name = metadata.find("general.architecture");
-  const std::string architecture =
-      name != metadata.end() && name->is_string() ? name->get<std::string>() : std::string();
+std::string gguf_text(const GgufHeader& header, std::string_view key) {
+  const auto found = header.metadata->find(key);
+  return found != header.metadata->end() && found->is_string() ? found->get<std::string>()
+                                                               : std::string();
+}
+
+bool gguf_holds(std::string_view architecture, std::string_view model_type) {
+  return std::any_of(kFamilies.begin(), kFamilies.end(), [&](const GgufFamily& family) {
+    return family.architecture == architecture &&
+           (family.model_type == model_type || family.also_model_type == model_type);
+  });
+}
+
+const GgufFamily& gguf_family(const GgufHeader& header, std::string_view file) {
+  const std::string architecture = gguf_text(header, "general.architecture");
   std::string known;
   for (const GgufFamily& family : kFamilies) {
     if (family.architecture == architecture) {
@@ -277,14 +290,22 @@ const GgufFamily& gguf_family(const GgufFile& file) {
   }
   throw Error({.code = "gguf.architecture",
                .what = "models of this architecture are not read from GGUF",
-               .where = fmt::format("{}: key \"general.architecture\"", file.path().string()),
+               .where = fmt::format("{}: key \"general.architecture\"", file),
                .expected = known,
                .actual = architecture.empty() ? "none" : architecture,
                .hint = "compare the checkpoint's folder instead"});
 }
 
 ConfigJson gguf_config(const GgufFile& file) {
-  const GgufFamily& family = gguf_family(file);
+  const GgufFamily& family = gguf_family(file.header(), file.path().string());
+  if (gguf_text(file.header(), "general.type") == "adapter") {
+    throw Error({.code = "gguf.is-adapter",
+                 .what = "this is an adapter, not a model",
+                 .where = fmt::format("{}: key \"general.type\"", file.path().string()),
+                 .expected = "a model",
+                 .actual = "adapter",
+                 .hint = "give it as --adapter"});
+  }
   Metadata metadata(file, family.architecture);
   ConfigJson config = {{"model_type", family.model_type},
                        {"architectures", ConfigJson::array({family.causal_lm})}};

@@ -17,7 +17,8 @@ nlohmann::json gguf_config(const GgufFile& file);
 struct GgufFamily {
   std::string_view architecture;  // general.architecture
   std::string_view model_type;
-  std::string_view causal_lm;  // config.json's architectures
+  std::string_view causal_lm;             // config.json's architectures
+  std::string_view also_model_type = {};  // another that the converter writes as the same
   // Rows of q and k interleave the halves of a head, so that llama.cpp can rotate neighbours.
   bool interleaved_rope = false;
   // Norms carry 1 + weight.
@@ -28,7 +29,14 @@ struct GgufFamily {
   bool packed_mlp = false;
 };
 
-/// Throws Error "gguf.architecture" where general.architecture is none of those known.
-const GgufFamily& gguf_family(const GgufFile& file);
+/// Throws Error "gguf.architecture" where general.architecture is none of those known; `file` names
+/// it in the message.
+const GgufFamily& gguf_family(const GgufHeader& header, std::string_view file);
+
+/// Whether llama.cpp's converter writes a base of this model_type as files of this architecture.
+bool gguf_holds(std::string_view architecture, std::string_view model_type);
+
+/// The text under a key of the metadata; empty where there is none or it is no text.
+std::string gguf_text(const GgufHeader& header, std::string_view key);
 
 }  // namespace mg

@@ -1,5 +1,7 @@
 #include "harness/lint/context.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -271,9 +273,36 @@ ModelFolder open_model_folder(const std::filesystem::path& folder, std::string r
   return opened;
 }
 
+namespace {
+
+// Under the names that PEFT gives them, which the rules know.
+void add_pairs(const Adapter& adapter, std::vector<HeaderTensor>& tensors) {
+  for (const AdapterModule& module : adapter.modules()) {
+    const bool embedding = module.kind == LowRankKind::kEmbedding;
+    for (const bool a : {true, false}) {
+      const TensorView& view = a ? module.a : module.b;
+      HeaderTensor& tensor = tensors.emplace_back();
+      tensor.name =
+          fmt::format("base_model.model.{}.lora_{}{}{}", module.module,
+                      embedding ? "embedding_" : "", a ? 'A' : 'B', embedding ? "" : ".weight");
+      tensor.canonical = canonical_name(tensor.name);
+      tensor.dtype = view.dtype;
+      tensor.shape = view.shape;
+      tensor.bytes = view.bytes;
+      tensor.file = adapter.folder().filename().string();
+    }
+  }
+}
+
+}  // namespace
+
 AdapterFolder open_adapter_folder(const std::filesystem::path& folder, const ModelFolder* base) {
   AdapterFolder opened;
-  opened.scan = scan_folder(folder);
+  if (folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
+    opened.scan.path = folder;  // one file: no config, no tokenizer
+  } else {
+    opened.scan = scan_folder(folder);
+  }
   opened.tokenizer = tokenizer_facts(opened.scan);
   if (const ScannedShard* shard = opened.scan.shard("adapter_model.safetensors")) {
     add_tensors(*shard, opened.tensors);
@@ -281,6 +310,9 @@ AdapterFolder open_adapter_folder(const std::filesystem::path& folder, const Mod
   try {
     opened.adapter =
         std::make_unique<Adapter>(Adapter::open(folder, AdapterOptions{.collect_problems = true}));
+    if (opened.adapter->is_gguf()) {
+      add_pairs(*opened.adapter, opened.tensors);
+    }
     if (base != nullptr && base->checkpoint) {
       opened.attached = attach(*opened.adapter, *base->checkpoint);
     }

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "harness/io/gguf_names.h"
 #include "harness/model/arch.h"
 #include "harness/model/base_index.h"
 #include "harness/model/expert_layout.h"
@@ -64,8 +67,9 @@ class Attacher {
 
   AttachedAdapter run() {
     learn_orientation();
+    learn_head_size();
     for (const AdapterModule& module : adapter_.modules()) {
-      attach_module(module);
+      attach_module(module.interleaved_b ? in_base_order(module) : module);
     }
     for (const AdapterReplacement& replacement : adapter_.replacements()) {
       attach_replacement(replacement);
@@ -282,6 +286,51 @@ class Attacher {
                        [&base](std::int64_t row) { return row >= 0 && row < base.dim(0); });
   }
 
+  // Only a GGUF adapter is for one family of bases, and takes the base's head size.
+  void learn_head_size() {
+    const std::string& architecture = adapter_.config().gguf_architecture;
+    if (architecture.empty()) {
+      return;
+    }
+    const std::string where = (base_.folder() / "config.json").string();
+    try {
+      const ArchSpec& arch = find_architecture(base_.config(), where);
+      if (!gguf_holds(architecture, arch.model_type)) {
+        out_.problems.push_back(
+            fmt::format("{}: the adapter is for a base that llama.cpp calls {}, the base is {}",
+                        adapter_.config().file, architecture, arch.model_type));
+      }
+      head_dim_ = arch.read_config(base_.config(), where).head_dim;
+    } catch (const Error& error) {
+      out_.problems.push_back(fmt::format("{}: the base's head size is not known: {}",
+                                          adapter_.config().file, error.parts().what));
+    }
+  }
+
+  const AdapterModule& in_base_order(const AdapterModule& module) {
+    const std::int64_t rows = module.b.dim(0);
+    if (head_dim_ <= 0 || head_dim_ % 2 != 0 || rows % head_dim_ != 0) {
+      if (head_dim_ > 0) {
+        out_.problems.push_back(fmt::format("{}: {} rows of B are not made of heads of {}",
+                                            module.raw_name, rows, head_dim_));
+      }
+      return module;
+    }
+    const std::size_t row_bytes = module.b.bytes / static_cast<std::size_t>(rows);
+    auto reordered = std::make_shared<ReorderedModule>();
+    reordered->module = module;
+    reordered->b.resize(module.b.bytes);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t stored = gguf_interleaved_row(row, head_dim_);
+      std::memcpy(&reordered->b[static_cast<std::size_t>(row) * row_bytes],
+                  module.b.data + static_cast<std::size_t>(stored) * row_bytes, row_bytes);
+    }
+    reordered->module.b.data = reordered->b.data();
+    reordered->module.interleaved_b = false;
+    out_.reordered.push_back(std::move(reordered));
+    return out_.reordered.back()->module;
+  }
+
   // A square weight does not show how it lies: the family tells, or the other weights of the model,
   // or the flag.
   void learn_orientation() {
@@ -345,6 +394,7 @@ class Attacher {
   BaseIndex index_;
   AttachedAdapter out_;
   bool square_is_conv1d_ = false;
+  std::int64_t head_dim_ = 0;
 };
 
 }  // namespace

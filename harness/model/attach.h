@@ -2,7 +2,9 @@
 // architectures the table does not know.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -39,8 +41,15 @@ struct AttachedReplacement {
   const AdapterReplacement* replacement = nullptr;
 };
 
+/// A pair whose b was put into the base's order of rows.
+struct ReorderedModule {
+  AdapterModule module;
+  std::vector<std::byte> b;
+};
+
 struct AttachedAdapter {
   std::vector<AttachedDelta> deltas;
+  std::vector<std::shared_ptr<const ReorderedModule>> reordered;  // deltas point into them
   std::vector<AttachedReplacement> replacements;
   std::vector<std::string> unreached;  // adapter names (as in the file) that found no tensor
   std::vector<std::string> problems;   // what does not fit, as messages naming the tensor

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 
 #include "harness/audit/audit.h"
@@ -87,6 +88,27 @@ TEST_F(MergeTest, EqualsNumpysMergeInDoublePrecisionOnEveryGoldenCase) {
     for (const TensorAudit& tensor : outcome.result.tensors) {
       EXPECT_EQ(tensor.differing, 0) << name << " " << tensor.name;
     }
+  }
+}
+
+TEST_F(MergeTest, AnAdapterInAGgufFileMergesToTheSameBits) {
+  for (const std::string name : {"gemma2", "llama-embed-lora", "phi3-packed"}) {
+    SCOPED_TRACE(name);
+    const fs::path golden = fs::path(MG_TEST_DATA) / "golden" / name;
+    const fs::path file = fs::path(MG_TEST_DATA) / "io/gguf/adapters" / (name + ".gguf");
+    merge(golden / "base", golden / "adapter", folder_ / (name + "-peft"));
+    merge(golden / "base", file, folder_ / (name + "-gguf"));
+    const Checkpoint expected = Checkpoint::open(folder_ / (name + "-peft"));
+    const Checkpoint actual = Checkpoint::open(folder_ / (name + "-gguf"));
+    ASSERT_EQ(actual.tensors().size(), expected.tensors().size());
+    for (const StoredTensor& tensor : expected.tensors()) {
+      const StoredTensor* same = actual.find(tensor.name);
+      ASSERT_NE(same, nullptr) << tensor.name;
+      ASSERT_EQ(same->view.bytes, tensor.view.bytes) << tensor.name;
+      EXPECT_EQ(std::memcmp(same->view.data, tensor.view.data, tensor.view.bytes), 0)
+          << tensor.name;
+    }
+    EXPECT_TRUE(fs::exists(folder_ / (name + "-gguf") / "mergegauge_merge.json"));
   }
 }
 

@@ -138,6 +138,32 @@ TEST(InspectTest, CountsWhatQuantisedWeightsStandFor) {
   }
 }
 
+TEST(InspectTest, SaysWhichCodesAFolderHolds) {
+  const auto codes = [](const std::string& name) {
+    return inspect_json(
+        {(fs::path(MG_TEST_DATA) / "io/quantised/cases" / name).string()})["checkpoint"]["codes"];
+  };
+  const auto one = [](const char* format) {
+    return json::array({{{"format", format}, {"weights", 14}}});
+  };
+  EXPECT_EQ(codes("gptq"), one("GPTQ-4 (groups of 16)"));
+  EXPECT_EQ(codes("awq"), one("AWQ-4 (groups of 16)"));
+  EXPECT_EQ(codes("fp8"), one("FP8 (blocks of 16 x 16)"));
+  EXPECT_EQ(inspect_json({golden("qwen2/base")})["checkpoint"]["codes"], json::array());
+}
+
+TEST(InspectTest, DescribesAnAdapterInAGgufFile) {
+  const std::string file =
+      (fs::path(MG_TEST_DATA) / "io/gguf/adapters/llama-embed-lora.gguf").string();
+  const json all = inspect_json({file, "--base", golden("llama-embed-lora/base")});
+  EXPECT_TRUE(all["checkpoint"].is_null());
+  const json& adapter = all["adapter"];
+  EXPECT_EQ(adapter["modules"], 23);
+  EXPECT_EQ(adapter["ranks"], json::array({8}));
+  EXPECT_EQ(adapter["scales"], json::array({2.0}));
+  EXPECT_EQ(adapter["problems"], json::array());
+}
+
 TEST(InspectTest, WritesJson) {
   const json all = inspect_json({golden("gemma3/base")});
   EXPECT_EQ(all["schema"], "mergegauge.inspect/1");

@@ -345,5 +345,58 @@ TEST_F(Scratch, ExpertsTransposeByShapeWhereItTells) {
   EXPECT_TRUE(other.deltas[0].transposed);
 }
 
+// llama.cpp's converter wrote these files of the golden adapters
+// (tests/io/gguf/convert_adapters.py), numbers as stored.  On their base they must be the PEFT
+// folder's pairs: names, scales, bits, and with Llama the rows of B of q and k back in the
+// checkpoint's order.
+class GgufAdapterOnItsBase : public testing::TestWithParam<const char*> {};
+
+std::string bytes_of(const TensorView& view) {
+  return {reinterpret_cast<const char*>(view.data), view.bytes};
+}
+
+TEST_P(GgufAdapterOnItsBase, IsThePeftFolderBitForBit) {
+  const fs::path golden = kFolders / "golden" / GetParam();
+  const Checkpoint base = Checkpoint::open(golden / "base");
+  const Adapter peft = Adapter::open(golden / "adapter");
+  const Adapter gguf =
+      Adapter::open(kFolders / "io/gguf/adapters" / (std::string(GetParam()) + ".gguf"));
+  const AttachedAdapter expected = attach(peft, base);
+  const AttachedAdapter actual = attach(gguf, base);
+  EXPECT_THAT(actual.unreached, IsEmpty());
+  EXPECT_THAT(actual.problems, IsEmpty());
+  EXPECT_THAT(actual.surprises, IsEmpty());
+  ASSERT_EQ(actual.deltas.size(), expected.deltas.size());
+  for (const AttachedDelta& delta : expected.deltas) {
+    SCOPED_TRACE(delta.target->name);
+    const AttachedDelta* same =
+        delta.tied_head ? actual.head_delta() : actual.delta_for(*delta.target);
+    ASSERT_NE(same, nullptr);
+    EXPECT_EQ(same->transposed, delta.transposed);
+    EXPECT_EQ(same->module->kind, delta.module->kind);
+    EXPECT_EQ(same->module->scale, delta.module->scale);
+    EXPECT_EQ(same->module->a.dtype, delta.module->a.dtype);
+    EXPECT_EQ(same->module->a.shape, delta.module->a.shape);
+    EXPECT_EQ(same->module->b.shape, delta.module->b.shape);
+    EXPECT_EQ(bytes_of(same->module->a), bytes_of(delta.module->a));
+    EXPECT_EQ(bytes_of(same->module->b), bytes_of(delta.module->b));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufAdapterOnItsBase,
+                         testing::Values("gemma2", "llama-embed-lora", "phi3-packed"));
+
+TEST(GgufAdapterOnAnotherBase, IsNamedWithBothFamilies) {
+  const Adapter adapter = Adapter::open(kFolders / "io/gguf/adapters/llama-embed-lora.gguf");
+  const Checkpoint base = Checkpoint::open(kFolders / "golden/qwen2/base");
+  EXPECT_THAT(attach(adapter, base).problems,
+              testing::Contains(HasSubstr(
+                  "the adapter is for a base that llama.cpp calls llama, the base is qwen2")));
+  // Mistral's are written as Llama's.
+  const Checkpoint mistral = Checkpoint::open(kFolders / "golden/mistral-sliding/base");
+  EXPECT_THAT(attach(adapter, mistral).problems,
+              testing::Not(testing::Contains(HasSubstr("calls"))));
+}
+
 }  // namespace
 }  // namespace mg

@@ -6,13 +6,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "harness/io/checkpoint.h"
+#include "harness/io/safetensors_writer.h"
 #include "harness/result/status.h"
 #include "harness/run/check.h"
 #include "harness/run/demo.h"
+#include "kernels/core/convert.h"
 #include "kernels/core/error.h"
 #include "tests/io/gguf_writer.h"
 
@@ -21,6 +25,79 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+
+constexpr std::int64_t kGroup = 32;
+
+/// The matrices of the layers as GPTQ stores them in 8 bits: codes of four inputs in a word, a
+/// scale (a power of two) and a zero of 128, kept one less, for 32 inputs of an output.
+class GptqWriter {
+ public:
+  explicit GptqWriter(const std::filesystem::path& model) : model_(Checkpoint::open(model)) {}
+
+  void write(const std::filesystem::path& folder) {
+    for (const StoredTensor& tensor : model_.tensors()) {
+      const std::string& name = tensor.name;
+      if (name.ends_with("_proj.weight")) {
+        add_codes(name.substr(0, name.rfind('.')), tensor.view);
+      } else {
+        add(name, tensor.view.dtype, tensor.view.shape,
+            {reinterpret_cast<const char*>(tensor.view.data), tensor.view.bytes});
+      }
+    }
+    std::filesystem::create_directories(folder);
+    SafetensorsWriter out(folder / "model.safetensors", plans_);
+    for (const std::string& bytes : data_) {
+      out.write(std::as_bytes(std::span(bytes)));
+    }
+    out.finish();
+    nlohmann::json config = model_.config();
+    config["quantization_config"] = {
+        {"quant_method", "gptq"}, {"bits", 8},   {"group_size", kGroup},
+        {"desc_act", false},      {"sym", true}, {"checkpoint_format", "gptq"}};
+    std::ofstream(folder / "config.json") << config;
+  }
+
+ private:
+  void add(const std::string& name, DType dtype, Shape shape, std::string bytes) {
+    plans_.push_back({.name = name, .dtype = dtype, .shape = std::move(shape)});
+    data_.push_back(std::move(bytes));
+  }
+
+  void add_codes(const std::string& module, const TensorView& view) {
+    const std::int64_t rows = view.dim(0);
+    const std::int64_t cols = view.dim(1);
+    const std::int64_t groups = cols / kGroup;
+    std::vector<float> weights(static_cast<std::size_t>(rows * cols));
+    widen_to_float(view.dtype, view.data, rows * cols, weights.data());
+    std::string codes(weights.size(), '\0');
+    std::string scales(static_cast<std::size_t>(groups * rows) * 2, '\0');
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const float* first = &weights[static_cast<std::size_t>(row * cols + group * kGroup)];
+        float largest = 0;
+        for (std::int64_t i = 0; i < kGroup; ++i) {
+          largest = std::max(largest, std::abs(first[i]));
+        }
+        const int exponent = std::max(-14, static_cast<int>(std::ceil(std::log2(largest / 127))));
+        const auto half = static_cast<std::uint16_t>((exponent + 15) << 10);
+        std::memcpy(&scales[static_cast<std::size_t>(group * rows + row) * 2], &half, 2);
+        for (std::int64_t i = 0; i < kGroup; ++i) {
+          const std::int64_t col = group * kGroup + i;
+          const auto at = static_cast<std::size_t>((col / 4 * rows + row) * 4 + col % 4);
+          codes[at] = static_cast<char>(std::lround(std::ldexp(first[i], -exponent)) + 128);
+        }
+      }
+    }
+    add(module + ".qweight", DType::kI32, {cols / 4, rows}, std::move(codes));
+    add(module + ".qzeros", DType::kI32, {groups, rows / 4},
+        std::string(static_cast<std::size_t>(groups * rows), '\x7f'));
+    add(module + ".scales", DType::kF16, {groups, rows}, std::move(scales));
+  }
+
+  Checkpoint model_;
+  std::vector<TensorPlan> plans_;
+  std::vector<std::string> data_;
+};
 
 class ServedTest : public ::testing::Test {
  protected:
@@ -135,6 +212,24 @@ TEST_F(ServedTest, EightBitsPassTheirGatesAndSayWhatTheyAre) {
   EXPECT_THAT(rules_of(report, Severity::kWarning), ElementsAre());
 }
 
+TEST_F(ServedTest, AFolderOfCodesIsALaneToo) {
+  GptqWriter(demo_.merged).write(file("gptq"));
+  const Report report = compare({file("gptq")});
+  EXPECT_EQ(report.status, RunStatus::kPass) << (report.error ? report.error->what : "");
+  EXPECT_EQ(report.also.front().stored.front().format, "GPTQ-8");
+  EXPECT_EQ(report.also.front().bits_per_weight, 8.75);  // 16 + 8 bits for 32 weights
+  const Comparison& pair = served(report, "gptq");
+  EXPECT_GT(kl_of(pair), 0.0);
+  EXPECT_NEAR(pair.ratios.slope.value.value(), 1.0, 0.02);
+  EXPECT_EQ(gate(report, "served.kl[gptq]")->status, GateStatus::kPass);
+}
+
+TEST_F(ServedTest, AFolderMadeOfTheBaseIsNamedAsSuch) {
+  GptqWriter(demo_.base).write(file("gptq"));
+  EXPECT_THAT(rules_of(compare({file("gptq")}), Severity::kError),
+              ElementsAre("served.not-merged"));
+}
+
 TEST_F(ServedTest, AFileOfTheBaseIsNamedAsSuch) {
   gguf_of_llama(demo_.base, GgufStorage::kQ8_0).write(file("base.gguf"));
   const Report report = compare({file("base.gguf")});
@@ -195,6 +290,51 @@ TEST_F(ServedTest, GatesOfTheUsersOwnTakeTheirPlace) {
   EXPECT_EQ(report.status, RunStatus::kFail);
   EXPECT_EQ(report.also.front().gates, "mine");
   EXPECT_EQ(gate(report, "served.kl[q8]")->status, GateStatus::kFail);
+}
+
+TEST_F(ServedTest, RowsOfTheVocabularyThatOnlyOneHasAreCounted) {
+  const OpenModel merged(demo_.merged);
+  OpenServed padded{
+      .path = demo_.merged, .lane = "padded", .model = std::make_unique<OpenModel>(demo_.merged)};
+  EXPECT_TRUE(vocabulary_findings(padded, merged).empty());
+  padded.model->model.config.vocab_size += 64;
+  const Finding more = vocabulary_findings(padded, merged).at(0);
+  EXPECT_EQ(more.rule, "served.vocabulary");
+  EXPECT_EQ(more.severity, Severity::kWarning);
+  EXPECT_EQ(more.message,
+            "padded has 64 rows of logits more than merged: they are left out of every comparison "
+            "of this run");
+  EXPECT_EQ(more.actual, "2112 tokens");
+  padded.model->model.config.vocab_size -= 128;
+  EXPECT_THAT(vocabulary_findings(padded, merged).at(0).message,
+              HasSubstr("has 64 rows of logits fewer than merged"));
+}
+
+Comparison with_ratios(Interval slope, Interval lost) {
+  Comparison comparison;
+  comparison.reference = "merged";
+  comparison.subject = "q2";
+  comparison.ratios.slope = {.value = slope.lower, .ci95 = slope};
+  comparison.ratios.mer = {.value = lost.upper, .ci95 = lost};
+  return comparison;
+}
+
+// Both rules ask for an interval that lies wholly on the wrong side.
+TEST(ServedEffect, IsBuriedWhereTheNoiseIsSurelyLargerThanTheFineTune) {
+  EXPECT_TRUE(effect_findings(with_ratios({0.9, 1.1}, {0.2, 0.9})).empty());
+  EXPECT_TRUE(effect_findings(with_ratios({0.9, 1.1}, {0.9, 1.4})).empty());
+  const Finding buried = effect_findings(with_ratios({0.9, 1.1}, {1.2, 1.5})).at(0);
+  EXPECT_EQ(buried.rule, "served.effect-buried");
+  EXPECT_EQ(buried.severity, Severity::kWarning);
+  EXPECT_EQ(buried.actual, "1.5 times that");
+}
+
+TEST(ServedEffect, IsAbsentWhereTheSlopeIsSurelyNearNothing) {
+  EXPECT_TRUE(effect_findings(with_ratios({0.4, 0.6}, {0.2, 0.9})).empty());
+  const std::vector<Finding> found = effect_findings(with_ratios({-0.1, 0.1}, {0.9, 1.4}));
+  ASSERT_EQ(found.size(), 1U);  // and not the other rule beside it
+  EXPECT_EQ(found.front().rule, "served.not-merged");
+  EXPECT_EQ(found.front().actual, "-0.1, 95 % interval [-0.1, 0.1]");
 }
 
 TEST(ServedLanes, AreNamedAfterTheirFilesAndToldApart) {
