@@ -172,6 +172,9 @@ std::string gate_sentence(const Verdict& verdict) {
   std::string text = fmt::format("gate {}", verdict.gate);
   if (verdict.gate == "server.answers") {  // its reason says which and how often
     text += fmt::format(": {}", verdict.reason);
+  } else if (verdict.gate == "server.logprobs" && verdict.value) {  // and this one whose
+    text += fmt::format(": {}: {}, {}", verdict.reason, format_value(*verdict.value, verdict.unit),
+                        limit_text(verdict));
   } else if (verdict.value) {
     text += fmt::format(": {}", format_value(*verdict.value, verdict.unit));
     const std::string limit = limit_text(verdict);

@@ -18,6 +18,26 @@ std::string_view phase_label(std::string_view phase) {
                                   : phase;
 }
 
+bool fails(const Report& report, std::string_view gate) {
+  return std::any_of(report.verdicts.begin(), report.verdicts.end(), [&](const Verdict& verdict) {
+    return verdict.gate == gate && verdict.status == GateStatus::kFail;
+  });
+}
+
+/// How far a model's log-probabilities lie from the engine's, with its gate's status.
+KeyNumber logprob_number(const Report& report, const ServerLane& lane) {
+  KeyNumber number;
+  number.label = fmt::format("log-probabilities of {}, server from engine", lane_label(lane.lane));
+  number.value = format_value(lane.logprobs->mean, "nat");
+  for (const Verdict& verdict : report.verdicts) {
+    if (verdict.gate == "server.logprobs" && verdict.subject == lane.lane) {
+      number.status = verdict.status;
+      number.detail = limit_text(verdict);
+    }
+  }
+  return number;
+}
+
 }  // namespace
 
 std::string server_title(const Report& report) {
@@ -27,12 +47,9 @@ std::string server_title(const Report& report) {
                  ? "The server was measured."
                  : "On this server merged is not slower than base + adapter.";
     case RunStatus::kFail:
-      return std::any_of(report.verdicts.begin(), report.verdicts.end(),
-                         [](const Verdict& verdict) {
-                           return verdict.gate == "server.answers" &&
-                                  verdict.status == GateStatus::kFail;
-                         })
-                 ? "The server did not answer every request to merged."
+      return fails(report, "server.answers") ? "The server did not answer every request to merged."
+             : fails(report, "server.logprobs")
+                 ? "The server's models do not answer as the folders do."
                  : "On this server merged is slower than base + adapter.";
     default:
       return "";
@@ -71,7 +88,40 @@ std::vector<KeyNumber> server_numbers(const Report& report) {
            .status = GateStatus::kNotRun});
     }
   }
+  for (const ServerLane& lane : report.bench->server->lanes) {
+    if (lane.logprobs) {
+      numbers.push_back(logprob_number(report, lane));
+    }
+  }
   return numbers;
+}
+
+std::string worst_logprob_text(const ServerLogprobs& logprobs) {
+  if (!logprobs.worst || !logprobs.worst_server || !logprobs.worst_engine) {
+    return "";
+  }
+  return fmt::format("prompt \"{}\", token {} \"{}\": {} on the server, {} in the engine",
+                     logprobs.worst->prompt, logprobs.worst->position, logprobs.worst_text,
+                     format_number(*logprobs.worst_server), format_number(*logprobs.worst_engine));
+}
+
+std::string logprobs_text(const ServerLogprobs& logprobs) {
+  if (logprobs.positions == 0) {
+    return fmt::format("no token of {} could be compared",
+                       format_plural(logprobs.prompts, "answer"));
+  }
+  std::string text = fmt::format(
+      "{} of {}, mean |difference| {}, largest {} ({}); the likeliest is the engine's in {}, {} of "
+      "the {} likeliest are among its own",
+      format_plural(logprobs.positions, "token"),
+      format_plural(logprobs.prompts - logprobs.failed, "answer"),
+      format_value(logprobs.mean, "nat"), format_value(logprobs.max, "nat"),
+      worst_logprob_text(logprobs), format_value(logprobs.top1, "share"),
+      format_value(logprobs.top_share, "share"), logprobs.top);
+  if (logprobs.left_out > 0) {
+    text += fmt::format("; {} left out", format_plural(logprobs.left_out, "token"));
+  }
+  return text;
 }
 
 std::string latency_text(const LatencySummary& latency) {

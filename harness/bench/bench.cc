@@ -54,6 +54,16 @@ void initialise(const std::vector<std::string>& flags) {
   }
 }
 
+/// Lanes of one contestant share the base's matrices and a batch: each of the others adds its own
+/// pairs to what is kept, and to what a step reads.
+std::uint64_t further_adapters_bytes(const BenchLane& lane) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 1; i < lane.sources.size(); ++i) {
+    bytes += weight_bytes(*lane.sources[i]).low_rank;
+  }
+  return bytes;
+}
+
 class Bench {
  public:
   Bench(Backend& backend, const std::vector<BenchLane>& lanes, const std::vector<BenchPair>& pairs,
@@ -70,8 +80,9 @@ class Bench {
     for (const BenchLane& lane : lanes_) {
       BenchMemory memory;
       memory.lane = lane.name;
-      // Lanes of one contestant share the base's matrices: their own parts are what is added.
-      memory.weight_bytes = weight_bytes(*lane.sources.front());
+      const WeightBytes bytes = weight_bytes(*lane.sources.front());
+      memory.weight_bytes = bytes.all + further_adapters_bytes(lane);
+      memory.decoded_bytes = bytes.decoded;
       memory.load_s = lane.load_s;
       run_.result.memory.push_back(memory);
     }
@@ -223,7 +234,7 @@ class Bench {
                               ? decode_cost(source, setting.length, setting.batch)
                               : prefill_cost(source, setting.length, setting.batch);
     rate.flops = cost.flops;
-    rate.bytes = cost.bytes;
+    rate.bytes = cost.bytes + static_cast<double>(further_adapters_bytes(lanes_[each.lane]));
     if (rate.tokens_per_s) {
       state.counters[rate.lane + " tokens/s"] = *rate.tokens_per_s;
       BenchMemory& memory = run_.result.memory[each.lane];

@@ -71,33 +71,27 @@ WorkCost cost_of(WeightSource& source, std::int64_t tokens, std::int64_t logit_r
 
 }  // namespace
 
-std::uint64_t weight_bytes(WeightSource& source) {
-  std::uint64_t bytes = 0;
-  const auto add = [&bytes](const TensorView& view) { bytes += view.bytes; };
+WeightBytes weight_bytes(WeightSource& source) {
+  WeightBytes bytes;
+  const auto add = [&](const TensorView& view) {
+    bytes.all += view.bytes;
+    bytes.decoded += !view.empty() && source.is_decoded_copy(view) ? view.bytes : 0;
+  };
+  const auto add_low_rank = [&](const LowRank& delta) {
+    bytes.all += delta.a.bytes + delta.b.bytes;
+    bytes.low_rank += delta.a.bytes + delta.b.bytes;
+  };
   GlobalWeights globals = source.globals();
-  const bool tied = globals.lm_head.weight.values.data == globals.embed_tokens.data;
-  for_each_stored(globals, add);
-  bytes -= tied ? globals.embed_tokens.bytes : 0;
-  for (const LowRank* delta : {&globals.embed_delta, &globals.lm_head.delta}) {
-    bytes += delta->a.bytes + delta->b.bytes;
+  if (globals.lm_head.weight.values.data == globals.embed_tokens.data) {
+    globals.embed_tokens = {};  // tied: one table
   }
+  for_each_stored(globals, add);
+  add_low_rank(globals.embed_delta);
+  add_low_rank(globals.lm_head.delta);
   for (std::int64_t l = 0; l < source.config().num_hidden_layers; ++l) {
     LayerWeights layer = source.layer_in_codes(l);
     for_each_stored(layer, add);
-    std::uint64_t stored = 0;  // for_each_matrix() visits these and the low-rank parts
-    std::uint64_t all = 0;
-    for_each_matrix(layer, [&](const TensorView& view) { all += view.bytes; });
-    const auto plain = [&](const Linear& linear) { stored += linear.weight.values.bytes; };
-    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate,
-                                 &layer.up, &layer.gate_up, &layer.down, &layer.router}) {
-      plain(*linear);
-    }
-    for (const ExpertWeights& expert : layer.experts) {
-      for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
-        plain(*linear);
-      }
-    }
-    bytes += all - stored;
+    for_each_linear(layer, [&](const Linear& linear) { add_low_rank(linear.delta); });
   }
   return bytes;
 }

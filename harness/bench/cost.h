@@ -11,11 +11,18 @@ namespace mg {
 
 struct WorkCost {
   double flops = 0;  // a multiply-add is two
-  double bytes = 0;  // of weights, keys and values, each read once
+  double bytes = 0;  // of weights (as in WeightBytes), keys and values, each read once
 };
 
-/// Stored bytes of a lane: every matrix, norm and low-rank part once.
-std::uint64_t weight_bytes(WeightSource& source);
+/// Bytes of a lane's weights in the form that the host's kernels read them in: every matrix, norm
+/// and low-rank part once.  16-bit weights are read as stored; of a weight that is stored as codes
+/// its FP32 copy is read, which decoding keeps in memory (a device decodes by itself).
+struct WeightBytes {
+  std::uint64_t all = 0;
+  std::uint64_t decoded = 0;   // of them FP32 copies of codes
+  std::uint64_t low_rank = 0;  // of them the adapter's own
+};
+WeightBytes weight_bytes(WeightSource& source);
 
 /// `batch` prompts of `length` tokens; of each the last token's logits.
 WorkCost prefill_cost(WeightSource& source, std::int64_t length, std::int64_t batch);

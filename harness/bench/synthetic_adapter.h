@@ -37,6 +37,9 @@ class SyntheticAdapter final : public WeightSource {
                                                   : &layers_[static_cast<std::size_t>(index)];
   }
   WeightCodes codes_of(const TensorView& matrix) const override { return base_.codes_of(matrix); }
+  bool is_decoded_copy(const TensorView& view) const override {
+    return base_.is_decoded_copy(view);
+  }
   void check_intact() const override { base_.check_intact(); }
 
  private:

@@ -213,6 +213,23 @@ constexpr const char* kOfOurEngine[] = {"--prefill",  "--decode",       "--conte
                                         "--adapters", "--decode-steps", "--cache-bytes", "--plant",
                                         "--pin",      "--google-json"};
 
+/// The folders that a server's answers are held against: each model's own.
+void require_folders_of_logprobs(const ServerFlags& server, const BenchSetup& setup) {
+  if (server.logprobs == 0) {
+    return;
+  }
+  const auto require = [](const char* name, const std::filesystem::path& folder) {
+    if (folder.empty()) {
+      throw CLI::RequiredError(std::string("--logprobs: ") + name);
+    }
+  };
+  require("--merged", setup.merged);
+  if (!server.adapter_model.empty()) {
+    require("--base", setup.base);
+    require("--adapter", setup.adapter);
+  }
+}
+
 void bench_engine_or_server(BenchFlags& flags, const CLI::App& command, CommandContext& context) {
   if (flags.server.url.empty()) {
     if (flags.setup.base.empty()) {
@@ -232,6 +249,8 @@ void bench_engine_or_server(BenchFlags& flags, const CLI::App& command, CommandC
   if (flags.server.model.empty()) {
     throw CLI::RequiredError("--model");
   }
+  require_folders_of_logprobs(flags.server, flags.setup);
+  flags.server.threads = flags.threads;
   bench_server(flags.server, flags.setup, {.out = flags.out, .json = flags.json}, context);
 }
 

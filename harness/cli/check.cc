@@ -2,6 +2,8 @@
 // it sees what it should.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -14,6 +16,7 @@
 #include "harness/run/check.h"
 #include "harness/run/damage.h"
 #include "harness/run/demo.h"
+#include "harness/run/memory.h"
 #include "harness/run/selftest.h"
 #include "kernels/core/error.h"
 #include "reports/atomic_file.h"
@@ -170,6 +173,19 @@ void append_to_history(const Flags& flags, const Report& report) {
   }
 }
 
+/// The time and the memory of what ran after the check, on top of the check's own.
+void add_phase(const std::string& name, double seconds, const Memory& peaks, Report& report) {
+  if (report.timing) {
+    report.timing->wall_s += seconds;
+    report.timing->phases.push_back({name, seconds});
+  }
+  if (report.memory) {
+    Memory& memory = *report.memory;
+    memory.anonymous_peak_bytes = std::max(memory.anonymous_peak_bytes, peaks.anonymous_peak_bytes);
+    memory.resident_peak_bytes = std::max(memory.resident_peak_bytes, peaks.resident_peak_bytes);
+  }
+}
+
 /// The short form of `mergegauge bench`, into the check's own report.
 void add_throughput(const Flags& flags, ThreadPool& pool, const CheckProgress& progress,
                     Report& report) {
@@ -179,12 +195,16 @@ void add_throughput(const Flags& flags, ThreadPool& pool, const CheckProgress& p
   setup.merged = flags.options.merged;
   setup.engine = flags.options.compare.engine;
   setup.options.settings = bench_settings({128}, {1, 8}, {128});
+  const auto begin = std::chrono::steady_clock::now();
+  const MemoryWatch memory;
   try {
     measure_throughput(setup, pool, report, [&](double done) { progress("bench", done); });
   } catch (const Error& error) {  // merged may be what cannot run, and the rest has been judged
     report.not_checked.push_back("throughput: " + error.parts().what);
     decide_again(report);
   }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  add_phase("bench", taken.count(), memory.peaks(), report);
 }
 
 void run(Flags& flags, CommandContext& context) {

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <memory>
+#include <span>
+#include <utility>
 
+#include "harness/cli/server_logprobs.h"
 #include "harness/cli/version.h"
 #include "harness/client/server_bench.h"
 #include "harness/run/describe.h"
@@ -48,6 +52,12 @@ class BenchServer {
     run.run([&] {
       run.phase("suites", [this] { load_prompts_to_send(); });
       run.phase("server", [this] { ask(); });
+      if (logprobs_) {
+        run.phase("logprobs", [this] {
+          logprobs_->compare(sender(), *report_.bench->server, report_,
+                             [this](double done) { progress_("logprobs", done); });
+        });
+      }
     });
     return std::move(report_);
   }
@@ -79,6 +89,19 @@ class BenchServer {
            .hint = "use a suite of texts, such as --suite language"});
     }
     options_.prompts = std::move(prompts.prompts);
+    if (flags_.logprobs > 0) {
+      logprobs_ = std::make_unique<LogprobRun>(
+          LogprobSetup{
+              .url = url_.base,
+              .models = options_.models,
+              .folders = {.base = setup_.base, .adapter = setup_.adapter, .merged = setup_.merged},
+              .engine = setup_.engine,
+              .top = flags_.logprobs,
+              .max_tokens = flags_.max_tokens,
+              .threads = flags_.threads,
+              .key = options_.key},
+          std::move(suites), report_);
+    }
   }
 
   /// Of the base where its folder is given; only generated ids need them.
@@ -113,6 +136,10 @@ class BenchServer {
     }
   }
 
+  SendRequests sender() {
+    return [this](std::span<const HttpRequest> requests) { return client_->send(requests); };
+  }
+
   void ask() {
     const char* certificates = std::getenv("SSL_CERT_FILE");
     HttpOptions http;
@@ -122,15 +149,17 @@ class BenchServer {
     http.api_key = options_.key;
     http.ca_file = certificates == nullptr ? "" : certificates;
     http.direct = url_.loopback;
-    HttpClient client(http);
+    client_ = std::make_unique<HttpClient>(http);
     std::vector<std::string> names;
     for (const ServerModel& model : options_.models) {
       names.push_back(model.model);
     }
-    check_server(client, url_.base, names, options_.key);
-    ServerRun run = run_server_bench(
-        options_, [&](std::span<const HttpRequest> requests) { return client.send(requests); },
-        [this](double done) { progress_("server", done); });
+    check_server(*client_, url_.base, names, options_.key);
+    if (logprobs_) {
+      logprobs_->require(sender());
+    }
+    ServerRun run =
+        run_server_bench(options_, sender(), [this](double done) { progress_("server", done); });
     report_.bench = std::move(run.result);
     report_.findings.insert(report_.findings.end(), run.findings.begin(), run.findings.end());
     report_.verdicts.insert(report_.verdicts.end(), run.verdicts.begin(), run.verdicts.end());
@@ -141,6 +170,8 @@ class BenchServer {
   ServerUrl url_;
   const CheckProgress& progress_;
   ServerBenchOptions options_;
+  std::unique_ptr<HttpClient> client_;
+  std::unique_ptr<LogprobRun> logprobs_;
   Report report_;
 };
 
@@ -179,6 +210,11 @@ CLI::Option* add_server_options(CLI::App& command, ServerFlags& flags) {
       ->capture_default_str();
   of_server(command.add_flag("--stop-at-eos", flags.stop_at_eos,
                              "let texts end where the model ends them (default: ignore_eos)"));
+  of_server(command.add_option("--logprobs", flags.logprobs,
+                               "also compare this many likeliest tokens' log-probabilities, and "
+                               "the written ones', to our own engine's on --merged, and on --base "
+                               "with --adapter"))
+      ->check(CLI::Range(1, 20));
   return url;
 }
 

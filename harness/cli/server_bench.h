@@ -25,6 +25,8 @@ struct ServerFlags {
   double timeout_s = 120;
   double error_limit = 0;
   bool stop_at_eos = false;
+  std::int64_t logprobs = 0;  // likeliest tokens to compare with our own engine's; 0: none
+  int threads = 0;            // of our own engine
 };
 
 /// Adds the options; they need --openai.

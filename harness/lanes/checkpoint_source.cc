@@ -1,6 +1,7 @@
 #include "harness/lanes/checkpoint_source.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "harness/model/delta.h"
@@ -352,6 +353,9 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint, const ResolvedM
     }
     (tensor.layer < 0 ? globals : stored_[static_cast<std::size_t>(tensor.layer)])
         .push_back(tensor.stored);
+    if (tensor.stored->quantised != nullptr) {
+      copies_.emplace(tensor.stored->view.data, tensor.stored->view.bytes);
+    }
   }
   hold(globals, global_holds_);
   compute_dora(-1);
@@ -422,6 +426,12 @@ WeightCodes CheckpointSource::codes_of(const TensorView& matrix) const {
   }
   const QuantisedTensor& codes = *found->second->quantised;
   return {codes.four_bit(), codes.eight_bit()};
+}
+
+bool CheckpointSource::is_decoded_copy(const TensorView& view) const {
+  const auto behind = copies_.upper_bound(view.data);
+  return behind != copies_.begin() &&
+         view.data < std::prev(behind)->first + std::prev(behind)->second;
 }
 
 std::vector<const StoredTensor*> CheckpointSource::values_beside_codes(std::int64_t layer) const {

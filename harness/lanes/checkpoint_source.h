@@ -35,6 +35,7 @@ class CheckpointSource final : public WeightSource {
   const LayerWeights& layer_in_codes(std::int64_t index) override;
   const LayerWeights* ahead_in_codes(std::int64_t index) const override;
   WeightCodes codes_of(const TensorView& matrix) const override;
+  bool is_decoded_copy(const TensorView& view) const override;
   void check_intact() const override { checkpoint_->check_intact(); }
 
  private:
@@ -61,6 +62,7 @@ class CheckpointSource final : public WeightSource {
   std::vector<std::vector<DecodedHold>> holds_;            // by layer, while it is in use
   std::vector<std::vector<DecodedHold>> in_codes_holds_;   // the same of layer_in_codes()
   std::map<const std::byte*, const StoredTensor*> coded_;  // by the address of its values
+  std::map<const std::byte*, std::size_t> copies_;         // FP32 copies: address, bytes
   std::vector<DecodedHold> global_holds_;
   std::vector<PendingDora> pending_;
   std::vector<std::unique_ptr<std::vector<float>>>

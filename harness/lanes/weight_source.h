@@ -38,6 +38,11 @@ class WeightSource {
     static_cast<void>(matrix);
     return {};
   }
+  /// Whether a view lies in the FP32 copy of a weight that is stored as codes.
+  virtual bool is_decoded_copy(const TensorView& view) const {
+    static_cast<void>(view);
+    return false;
+  }
   /// Throws Error "file.shrank" if results may rest on bytes that are gone.
   virtual void check_intact() const = 0;
 };

@@ -114,24 +114,29 @@ void for_each_stored(LayerWeights& layer, const Body& body) {
   }
 }
 
+/// Calls body(const Linear&) for every linear map of a layer; some may be empty.
+template <typename Body>
+void for_each_linear(const LayerWeights& layer, const Body& body) {
+  for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate,
+                               &layer.up, &layer.gate_up, &layer.down, &layer.router}) {
+    body(*linear);
+  }
+  for (const ExpertWeights& expert : layer.experts) {
+    body(expert.gate);
+    body(expert.up);
+    body(expert.down);
+  }
+}
+
 /// Calls body(const TensorView&) for every matrix of a layer that a product uses, low-rank parts
 /// included; some may be empty.
 template <typename Body>
 void for_each_matrix(const LayerWeights& layer, const Body& body) {
-  const auto visit = [&](const Linear& linear) {
+  for_each_linear(layer, [&](const Linear& linear) {
     body(linear.weight.values);
     body(linear.delta.a);
     body(linear.delta.b);
-  };
-  for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate,
-                               &layer.up, &layer.gate_up, &layer.down, &layer.router}) {
-    visit(*linear);
-  }
-  for (const ExpertWeights& expert : layer.experts) {
-    visit(expert.gate);
-    visit(expert.up);
-    visit(expert.down);
-  }
+  });
 }
 
 template <typename Body>

@@ -23,7 +23,7 @@ struct BenchRate {
   std::optional<Interval> ci95;                    // tokens/s
   std::int64_t rounds = 0;                         // after warm-up
   double flops = 0;                                // of the linear maps and attention, once
-  double bytes = 0;                                // of weights, keys and values read, once
+  double bytes = 0;  // of weights (as in BenchMemory), keys and values read, once
   std::optional<double> of_flops = std::nullopt;   // share of BenchResult::peak_flops
   std::optional<double> of_memory = std::nullopt;  // share of BenchResult::peak_bytes
 };
@@ -44,12 +44,13 @@ struct BenchRatio {
 
 struct BenchMemory {
   std::string lane;
-  std::uint64_t weight_bytes = 0;
+  std::uint64_t weight_bytes = 0;   // in the form that products read them in (docs/bench.md)
   std::uint64_t peak_bytes = 0;                        // anonymous memory
   std::uint64_t cache_bytes = 0;                       // keys and values of the largest setting
   std::optional<double> load_s = std::nullopt;         // from folders to a lane that is ready
   std::optional<double> first_token_s = std::nullopt;  // of one prompt, of the length below
   std::int64_t first_token_length = 0;
+  std::uint64_t decoded_bytes = 0;  // of weight_bytes: FP32 copies of weights stored as codes
 };
 
 struct BenchResult {

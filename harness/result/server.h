@@ -31,6 +31,38 @@ struct ServerOutcome {
   std::string example;  // what the first of them said
 };
 
+/// A model's log-probabilities on the server beside our own engine's, each token after the same
+/// ones: the prompt and what the server wrote before it.
+struct ServerLogprobs {
+  std::int64_t top = 0;      // most likely tokens asked for at each place
+  std::int64_t prompts = 0;  // asked
+  std::int64_t failed = 0;   // of them without an answer that can be compared
+  std::string first_failure;
+  std::int64_t positions =
+      0;                      // tokens that the server wrote and whose log-probability was compared
+  std::int64_t left_out = 0;  // tokens that were not: their id, or that of one before, is not known
+  std::int64_t unknown = 0;   // tokens, written or listed, whose id is not known
+  std::string first_unknown;
+  std::int64_t unusable = 0;  // log-probabilities that are none: null, above 0, -9999
+  std::string first_unusable;
+  std::int64_t short_lists = 0;        // places with fewer than `top` tokens listed
+  std::int64_t engine_non_finite = 0;  // places where our engine's logits are not finite
+  std::optional<double> mean;          // |difference| of the written tokens', nat
+  std::optional<Interval> ci95;        // by prompt
+  std::optional<Interval> ci90;        // what was held against the limit
+  std::optional<double> max;           // the largest of them
+  std::optional<Place> worst;          // where: the token's id, its place in the answer
+  std::string worst_text;              // the token as the server named it
+  std::optional<double> worst_server;  // its log-probability there, nat
+  std::optional<double> worst_engine;  // and in our engine
+  std::optional<double> top1;          // share of places where both hold the same token likeliest
+  std::optional<double> top_share;     // share of the server's listed tokens in the engine's top
+  std::optional<double> top_mean;      // |difference| of the listed tokens', nat
+  std::optional<double> floor;         // the mean between the engine in exact and in the
+                                       // server's arithmetic, nat
+  std::string floor_arithmetic;        // "fp16", "bf16"
+};
+
 struct ServerLane {
   std::string lane;                     // "merged", "adapter"
   std::string model;                    // its name on the server
@@ -45,6 +77,7 @@ struct ServerLane {
   LatencySummary first_token;           // from sending a request to its first text
   LatencySummary inter_token;           // between events with text
   LatencySummary whole;                 // from sending a request to the end of its text
+  std::optional<ServerLogprobs> logprobs = std::nullopt;  // where they were asked for
 };
 
 struct ServerResult {

@@ -20,24 +20,6 @@
 namespace mg {
 namespace {
 
-/// What the lanes go on from: a prompt without its completion, a chat without its last answer.
-std::vector<std::int32_t> beginning_of(const SuitePrompt& prompt) {
-  std::int64_t length = prompt.tokens();
-  if (prompt.scored_begin > 1) {
-    length = prompt.scored_begin;
-  } else if (prompt.messages) {
-    const auto messages = nlohmann::json::parse(*prompt.messages);
-    const bool answered = messages.back().is_object() &&
-                          messages.back().value("role", nlohmann::json()) == "assistant";
-    for (const TokenSpan& span : prompt.spans) {
-      if (answered && span.name == "assistant") {
-        length = span.range.begin;  // the last one stays
-      }
-    }
-  }
-  return {prompt.input_ids.begin(), prompt.input_ids.begin() + length};
-}
-
 GenerationPair pair_of(const std::string& reference, const std::string& subject) {
   GenerationPair pair;
   pair.reference = reference;

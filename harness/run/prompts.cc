@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "harness/run/pictures.h"
@@ -53,6 +54,23 @@ SuiteInfo info_of(const Suite& suite) {
 }
 
 }  // namespace
+
+std::vector<std::int32_t> beginning_of(const SuitePrompt& prompt) {
+  std::int64_t length = prompt.tokens();
+  if (prompt.scored_begin > 1) {
+    length = prompt.scored_begin;
+  } else if (prompt.messages) {
+    const auto messages = nlohmann::json::parse(*prompt.messages);
+    const bool answered = messages.back().is_object() &&
+                          messages.back().value("role", nlohmann::json()) == "assistant";
+    for (const TokenSpan& span : prompt.spans) {
+      if (answered && span.name == "assistant") {
+        length = span.range.begin;  // the last one stays
+      }
+    }
+  }
+  return {prompt.input_ids.begin(), prompt.input_ids.begin() + length};
+}
 
 LoadedSuites load_suites(const std::vector<std::string>& suites, const ModelLimits& limits,
                          std::int64_t token_budget, const PromptFolders& folders,

@@ -2,6 +2,7 @@
 // span.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,6 +49,9 @@ Prompts make_prompts(const LoadedSuites& loaded, const ModelLimits& limits,
 Prompts load_prompts(const std::vector<std::string>& suites, const ModelLimits& limits,
                      std::int64_t token_budget, const PromptFolders& folders = {},
                      const VisionConfig* vision = nullptr);
+
+/// What a model is to go on from: a prompt without its completion, a chat without its last answer.
+std::vector<std::int32_t> beginning_of(const SuitePrompt& prompt);
 
 /// The first `tokens` tokens of every prompt; slices, which name places further on, are left out.
 Prompts first_tokens(const Prompts& all, std::int64_t tokens);

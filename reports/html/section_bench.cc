@@ -63,6 +63,7 @@ Markup memory_figure(const BenchResult& bench) {
   std::vector<Bar> all;
   Table table("Memory", {{"lane"},
                          {"weights", Align::kNumber},
+                         {"FP32 copies of codes", Align::kNumber},
                          {"peak", Align::kNumber},
                          {"keys and values", Align::kNumber},
                          {"loaded in", Align::kNumber},
@@ -70,6 +71,7 @@ Markup memory_figure(const BenchResult& bench) {
   for (const BenchMemory& memory : bench.memory) {
     table.row({markup("{}", lane_label(memory.lane)),
                markup("{}", format_bytes(memory.weight_bytes)),
+               markup("{}", memory.decoded_bytes > 0 ? format_bytes(memory.decoded_bytes) : "-"),
                markup("{}", format_bytes(memory.peak_bytes)),
                markup("{}", format_bytes(memory.cache_bytes)),
                markup("{}", memory.load_s ? format_seconds(*memory.load_s) : "-"),
@@ -86,6 +88,36 @@ Markup memory_figure(const BenchResult& bench) {
 
 std::string milliseconds(const std::optional<double>& seconds) {
   return seconds ? format_number(1000 * *seconds) + " ms" : "-";
+}
+
+/// Empty where nobody asked for log-probabilities.
+Markup logprob_table(const ServerResult& server) {
+  Table table("Log-probabilities of the server's answers beside our own engine's",
+              {{"model"},
+               {"answers", Align::kNumber},
+               {"tokens", Align::kNumber},
+               {"left out", Align::kNumber},
+               {"mean |difference|", Align::kNumber},
+               {"95 % interval", Align::kNumber},
+               {"16-bit arithmetic's own", Align::kNumber},
+               {"largest", Align::kNumber},
+               {"where"},
+               {"same likeliest token", Align::kNumber},
+               {"listed tokens in the engine's list", Align::kNumber},
+               {"their mean |difference|", Align::kNumber}});
+  for (const ServerLane& lane : server.lanes) {
+    if (lane.logprobs) {
+      const ServerLogprobs& logprobs = *lane.logprobs;
+      table.row({markup("{}", lane_label(lane.lane)),
+                 count_cell(logprobs.prompts - logprobs.failed), count_cell(logprobs.positions),
+                 count_cell(logprobs.left_out), value_cell(logprobs.mean, "nat"),
+                 markup("{}", format_interval(logprobs.ci95, "nat")),
+                 value_cell(logprobs.floor, "nat"), value_cell(logprobs.max, "nat"),
+                 markup("{}", worst_logprob_text(logprobs)), value_cell(logprobs.top1, "share"),
+                 value_cell(logprobs.top_share, "share"), value_cell(logprobs.top_mean, "nat")});
+    }
+  }
+  return table.empty() ? Markup{} : table.finish();
 }
 
 Markup server_tables(const ServerResult& server) {
@@ -131,6 +163,7 @@ Markup server_tables(const ServerResult& server) {
   Markup out = markup("<p>{}, {} in a turn.</p>\n", server_setting(server),
                       format_plural(server.requests, "request"));
   out += lanes.finish();
+  out += logprob_table(server);
   out += latencies.finish();
   out += outcomes.finish();
   return out;

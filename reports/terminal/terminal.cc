@@ -347,6 +347,15 @@ void print_generation(const GenerationResult& generation, Screen& screen) {
   }
 }
 
+/// "weights 12.3 MB, 9.8 MB of them FP32 copies of codes": what a step reads.
+std::string weights_text(const BenchMemory& memory) {
+  std::string text = "weights " + format_bytes(memory.weight_bytes);
+  if (memory.decoded_bytes > 0) {
+    text += fmt::format(", {} of them FP32 copies of codes", format_bytes(memory.decoded_bytes));
+  }
+  return text;
+}
+
 /// A setting a line: the lanes' tokens/s, and the ratios.
 void print_bench(const BenchResult& bench, Screen& screen) {
   screen.line();
@@ -384,7 +393,7 @@ void print_bench(const BenchResult& bench, Screen& screen) {
   }
   for (const BenchMemory& memory : bench.memory) {
     std::string text =
-        fmt::format("weights {}, working memory {}, caches {}", format_bytes(memory.weight_bytes),
+        fmt::format("{}, working memory {}, caches {}", weights_text(memory),
                     format_bytes(memory.peak_bytes), format_bytes(memory.cache_bytes));
     if (memory.load_s) {
       text += fmt::format(", loaded in {}", format_seconds(*memory.load_s));
@@ -433,6 +442,12 @@ void print_server(const ServerResult& server, Screen& screen) {
                         printable(outcome.name), printable(outcome.example)),
             Ink::kFaint);
       }
+    }
+  }
+  for (const ServerLane& lane : server.lanes) {
+    if (lane.logprobs) {
+      const std::string first = "  " + pad_right(printable(lane.lane), 7) + "  log-probabilities: ";
+      screen.paragraph(first, 4, printable(logprobs_text(*lane.logprobs)));
     }
   }
 }

@@ -1,11 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "tests/cli/subprocess.h"
+#include "tests/model/scratch_model.h"
 
 namespace mg {
 namespace {
@@ -105,6 +107,22 @@ TEST(ProgramTest, ColoursATerminalThatWantsIt) {
   const RunResult dumb = run_mergegauge(
       {"inspect", kBase}, {.environment = {{"NO_COLOR", ""}, {"TERM", "dumb"}}, .terminal = true});
   EXPECT_THAT(dumb.out, testing::Not(HasSubstr(kEscape)));
+}
+
+TEST(ProgramTest, TheTimeOfACheckHoldsItsBenchmarks) {
+  const ScratchFolder folder;
+  const std::string out = (folder.path() / "out").string();
+  const RunResult done = run_mergegauge({"check", "--demo", "--bench", "--no-digests", "--tokens",
+                                         "200", "--out", out, "--json", "-"});
+  const auto report = nlohmann::json::parse(done.out);
+  double sum = 0;
+  double bench = 0;
+  for (const auto& [name, seconds] : report["timing"]["phases"].items()) {
+    sum += seconds.get<double>();
+    bench += name == "bench" ? seconds.get<double>() : 0;
+  }
+  EXPECT_GT(bench, 0);
+  EXPECT_GE(report["timing"]["wall_s"].get<double>(), sum * (1 - 1e-9));
 }
 
 }  // namespace

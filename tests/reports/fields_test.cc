@@ -60,8 +60,8 @@ using Records =
                    TensorAudit, RecipeException, MergeRecipe, AuditSummary, AuditResult, Ratios,
                    Flips, NonFiniteLane, HistogramBin, Slice, PositionBucket, ConfidenceBucket,
                    PromptDetail, LayerPlace, Evidence, Comparison, BenchRate, BenchRatio,
-                   BenchMemory, BenchResult, LatencySummary, ServerOutcome, ServerLane,
-                   ServerResult, Detection, SelftestResult, GeneratedText, Departure,
+                   BenchMemory, BenchResult, LatencySummary, ServerOutcome, ServerLogprobs,
+                   ServerLane, ServerResult, Detection, SelftestResult, GeneratedText, Departure,
                    GeneratedPrompt, GenerationPair, StopCount, GenerationLane, GenerationResult>;
 TYPED_TEST_SUITE(Fields, Records);
 

@@ -315,6 +315,46 @@ Report with_server() {
   server.lanes[1].outcomes = {{"ok", 413, true, ""},
                               {"http-500", 2, false, "CUDA error: an illegal memory access"},
                               {"cut", 1, false, "transfer closed with outstanding read data"}};
+  ServerLogprobs logprobs;
+  logprobs.top = 5;
+  logprobs.prompts = 49;
+  logprobs.failed = 1;
+  logprobs.first_failure = "prompt \"geo-7\": http-500: out of memory";
+  logprobs.positions = 3031;
+  logprobs.left_out = 41;
+  logprobs.unknown = 12;
+  logprobs.first_unknown =
+      "prompt \"geo-3\", token 9: \".\" is the text of several tokens, 17 and 30";
+  logprobs.unusable = 1;
+  logprobs.first_unusable = "prompt \"geo-4\", token 0: \" a\" has null";
+  logprobs.short_lists = 3;
+  logprobs.mean = 0.0023;
+  logprobs.ci95 = Interval{0.0019, 0.0028};
+  logprobs.ci90 = Interval{0.002, 0.0027};
+  logprobs.max = 0.0412;
+  logprobs.worst = Place{"geo-3", 5, 262};
+  logprobs.worst_text = " the";
+  logprobs.worst_server = -1.2301;
+  logprobs.worst_engine = -1.2713;
+  logprobs.top1 = 0.9987;
+  logprobs.top_share = 0.991;
+  logprobs.top_mean = 0.0031;
+  logprobs.floor = 0.0017;
+  logprobs.floor_arithmetic = "fp16";
+  server.lanes[1].logprobs = logprobs;
+  Verdict compared;
+  compared.gate = "server.logprobs";
+  compared.subject = "merged";
+  compared.status = GateStatus::kPass;
+  compared.unit = "nat";
+  compared.value = logprobs.mean;
+  compared.ci95 = logprobs.ci95;
+  compared.ci90 = logprobs.ci90;
+  compared.limit = 0.02;
+  compared.floor = logprobs.floor;
+  compared.basis = "max(4 x floor, 0.02)";
+  compared.reason = "the server's log-probabilities are the engine's";
+  r.verdicts.push_back(compared);
   BenchResult bench;
   bench.margin = 0.05;
   for (const auto& [phase, value] : {std::pair("throughput", 1.31), std::pair("first-token", 1.28),

@@ -185,6 +185,19 @@ TEST_F(BenchRunTest, WhatDoesNotFitIsLeftOutAndSaid) {
   EXPECT_EQ(done.findings[1].message, "a setting was left out: the lanes' caches would not fit");
 }
 
+TEST_F(BenchRunTest, EveryAdapterOfABatchIsRead) {
+  SyntheticAdapter second(base_, 4, 7);
+  seconds_["adapters-2"] = 1.0;
+  const std::vector<BenchLane> lanes{{"adapter", {&adapter_}, 0},
+                                     {"adapters-2", {&adapter_, &second}, 0}};
+  const BenchRun done = run_bench(*backend_, lanes, {}, options_, pool_, [](double) {});
+  const std::uint64_t pairs = weight_bytes(second).low_rank;
+  EXPECT_GT(pairs, 0U);
+  EXPECT_EQ(done.result.memory[1].weight_bytes - done.result.memory[0].weight_bytes, pairs);
+  ASSERT_EQ(done.result.rates.size(), 3U) << "two adapters do not divide a prefill of one prompt";
+  EXPECT_EQ(done.result.rates[2].bytes - done.result.rates[1].bytes, static_cast<double>(pairs));
+}
+
 TEST_F(BenchRunTest, GoogleBenchmarksFlagsPassThrough) {
   options_.google_flags = {"--benchmark_filter=decode"};
   EXPECT_EQ(run().result.rates.size(), 3U);
@@ -213,11 +226,14 @@ TEST(CostTest, CountsWhatTheShapesSay) {
   EXPECT_EQ(prefill.flops, 7 * 3 * (2 * layer + 4 * 32 * 4) + 2 * head);
   EXPECT_EQ(prefill.bytes, 2 * (3 * layer + head));
   // Two tables of the vocabulary (not tied), seven norms.
-  EXPECT_EQ(weight_bytes(source), static_cast<std::uint64_t>(2 * (3 * layer + 2 * head + 7 * 32)));
+  EXPECT_EQ(weight_bytes(source).all,
+            static_cast<std::uint64_t>(2 * (3 * layer + 2 * head + 7 * 32)));
+  EXPECT_EQ(weight_bytes(source).decoded, 0U);
   SyntheticAdapter adapter(source, 4, 1);
   const double pairs = 4 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48));
-  EXPECT_EQ(weight_bytes(adapter) - weight_bytes(source),
-            static_cast<std::uint64_t>(2 * 3 * pairs));
+  EXPECT_EQ(weight_bytes(adapter).low_rank, static_cast<std::uint64_t>(2 * 3 * pairs));
+  EXPECT_EQ(weight_bytes(adapter).all,
+            weight_bytes(source).all + static_cast<std::uint64_t>(2 * 3 * pairs));
 }
 
 /// Reading a weight's first number would end the program where nobody decoded it.
@@ -227,7 +243,7 @@ TEST(CostTest, ABaseOfCodesIsDecodedOnlyWhileALayerIsInUse) {
   const ResolvedModel model = resolve_model(checkpoint);
   CheckpointSource source(checkpoint, model);
   SyntheticAdapter adapter(source, 4, 1);
-  EXPECT_GT(weight_bytes(adapter), weight_bytes(source));
+  EXPECT_GT(weight_bytes(adapter).all, weight_bytes(source).all);
   EXPECT_EQ(checkpoint.copies_decoded(), 0);
   float first = 0;
   for (int round = 1; round <= 2; ++round) {
@@ -240,6 +256,25 @@ TEST(CostTest, ABaseOfCodesIsDecodedOnlyWhileALayerIsInUse) {
     adapter.release_layer(0);
     EXPECT_EQ(checkpoint.copies_decoded(), round * 7) << "q, k, v, o, gate, up, down";
   }
+}
+
+/// What decoding reads of a weight stored as codes is its FP32 copy, not the codes; of the head,
+/// which this model keeps in 16 bits, the stored bytes.
+TEST(CostTest, ABaseOfCodesIsReadAsItsCopies) {
+  const Checkpoint checkpoint = Checkpoint::open(
+      std::filesystem::path(MG_TEST_DATA) / "golden" / "qwen2-nf4" / "base", {.decode = true});
+  const ResolvedModel model = resolve_model(checkpoint);
+  CheckpointSource source(checkpoint, model);
+  // V 320, H 64, I 112, L 3, heads 4 and 2 of 16.
+  const double layer = 64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 112 * 64;
+  const double head = 320 * 64;
+  const WeightBytes bytes = weight_bytes(source);
+  EXPECT_EQ(bytes.decoded, static_cast<std::uint64_t>(4 * 3 * layer));
+  // Beside them in 16 bits: two tables, seven norms, the biases of q, k and v.
+  EXPECT_EQ(bytes.all - bytes.decoded,
+            static_cast<std::uint64_t>(2 * (2 * head + 7 * 64 + 3 * (64 + 2 * 32))));
+  EXPECT_EQ(decode_cost(source, 9, 1).bytes, 4 * 3 * layer + 2 * head + 3 * 2 * 32 * 4 * 10);
+  EXPECT_EQ(source.layer(0).q.weight.values.dtype, DType::kF32) << "what the kernels are given";
 }
 
 TEST(CostTest, AWindowBoundsWhatATokenReads) {
