@@ -19,11 +19,11 @@ struct BenchRate {
                             // "adapters-4" (as many in one batch)
   std::int64_t length = 0;  // prefill: tokens of the prompt; decode: tokens already in the cache
   std::int64_t batch = 1;   // prompts at once
-  std::optional<double> tokens_per_s;              // median over rounds
-  std::optional<Interval> ci95;                    // tokens/s
-  std::int64_t rounds = 0;                         // after warm-up
-  double flops = 0;                                // of the linear maps and attention, once
-  double bytes = 0;  // of weights (as in BenchMemory), keys and values read, once
+  std::optional<double> tokens_per_s;  // median over rounds
+  std::optional<Interval> ci95;        // tokens/s
+  std::int64_t rounds = 0;             // after warm-up
+  double flops = 0;                    // of the linear maps and attention, once
+  double bytes = 0;                    // of weights (as in BenchMemory), keys and values read, once
   std::optional<double> of_flops = std::nullopt;   // share of BenchResult::peak_flops
   std::optional<double> of_memory = std::nullopt;  // share of BenchResult::peak_bytes
 };
@@ -44,9 +44,9 @@ struct BenchRatio {
 
 struct BenchMemory {
   std::string lane;
-  std::uint64_t weight_bytes = 0;   // in the form that products read them in (docs/bench.md)
-  std::uint64_t peak_bytes = 0;                        // anonymous memory
-  std::uint64_t cache_bytes = 0;                       // keys and values of the largest setting
+  std::uint64_t weight_bytes = 0;  // in the form that products read them in (docs/bench.md)
+  std::uint64_t peak_bytes = 0;    // anonymous memory
+  std::uint64_t cache_bytes = 0;   // keys and values of the largest setting
   std::optional<double> load_s = std::nullopt;         // from folders to a lane that is ready
   std::optional<double> first_token_s = std::nullopt;  // of one prompt, of the length below
   std::int64_t first_token_length = 0;

@@ -446,8 +446,9 @@ void print_server(const ServerResult& server, Screen& screen) {
   }
   for (const ServerLane& lane : server.lanes) {
     if (lane.logprobs) {
-      const std::string first = "  " + pad_right(printable(lane.lane), 7) + "  log-probabilities: ";
-      screen.paragraph(first, 4, printable(logprobs_text(*lane.logprobs)));
+      const std::string first = "  " + pad_right(printable(lane.lane), 7) + "  ";
+      screen.paragraph(first, display_width(first),
+                       printable("log-probabilities: " + logprobs_text(*lane.logprobs)));
     }
   }
 }

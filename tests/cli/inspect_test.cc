@@ -146,7 +146,7 @@ TEST(InspectTest, SaysWhichCodesAFolderHolds) {
   const auto one = [](const char* format) {
     return json::array({{{"format", format}, {"weights", 14}}});
   };
-  EXPECT_EQ(codes("gptq"), one("GPTQ-4 (groups of 16)"));
+  EXPECT_EQ(codes("gptq"), one("GPTQ-4 (groups of 16, columns ordered)"));
   EXPECT_EQ(codes("awq"), one("AWQ-4 (groups of 16)"));
   EXPECT_EQ(codes("fp8"), one("FP8 (blocks of 16 x 16)"));
   EXPECT_EQ(inspect_json({golden("qwen2/base")})["checkpoint"]["codes"], json::array());

@@ -54,7 +54,8 @@ std::map<std::string, std::vector<float>> read_tensors(const std::string& path) 
   std::string header(length, ' ');
   file.read(header.data(), static_cast<std::streamsize>(length));
   std::map<std::string, std::vector<float>> tensors;
-  for (const auto& [name, entry] : nlohmann::json::parse(header).items()) {
+  const nlohmann::json entries = nlohmann::json::parse(header);
+  for (const auto& [name, entry] : entries.items()) {
     if (name != "__metadata__") {
       const std::uint64_t begin = entry["data_offsets"][0];
       const std::uint64_t end = entry["data_offsets"][1];

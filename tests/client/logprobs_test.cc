@@ -56,7 +56,7 @@ TEST(LogprobReaderTest, ObjectsOfTheChatApi) {
 }
 
 TEST(LogprobReaderTest, WhatIsNoLogProbabilityIsNone) {
-  for (const std::string& value :
+  for (const std::string value :
        {"null", "\"-1\"", "0.5", "-9999.0", "-3.4028234663852886e38", "true", "[[]]"}) {
     const LogprobAnswer answer =
         read(with_choice(R"({"tokens":["a"],"token_logprobs":[)" + value + "]}"));

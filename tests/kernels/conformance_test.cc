@@ -70,29 +70,12 @@ INSTANTIATE_TEST_SUITE_P(All, ConformanceTest,
 
 TEST(ConformanceSuiteTest, HasACaseForEveryOperationThatComputes) {
   const std::vector<std::string> names = operations();
-  for (const char* operation : {"copy",
-                                "gather_rows",
-                                "scatter_add_rows",
-                                "fill_zero",
-                                "embed",
-                                "low_rank_embed",
-                                "rms_norm",
-                                "layer_norm",
-                                "add_rms_norm",
-                                "add_layer_norm",
-                                "linear",
-                                "low_rank",
-                                "scale_columns",
-                                "add_vector",
-                                "rope",
-                                "attention",
-                                "add",
-                                "gated_activation",
-                                "activation",
-                                "softcap",
-                                "route_top_k",
-                                "sweep_logits",
-                                "squares"}) {
+  for (const char* operation :
+       {"copy",           "gather_rows",  "scatter_add_rows", "fill_zero",    "embed",
+        "low_rank_embed", "rms_norm",     "layer_norm",       "add_rms_norm", "add_layer_norm",
+        "linear",         "low_rank",     "scale_columns",    "add_vector",   "rope",
+        "attention",      "add",          "gated_activation", "activation",   "softcap",
+        "route_top_k",    "sweep_logits", "squares"}) {
     EXPECT_NE(std::find(names.begin(), names.end(), operation), names.end()) << operation;
   }
 }

@@ -314,8 +314,10 @@ Comparison with_ratios(Interval slope, Interval lost) {
   Comparison comparison;
   comparison.reference = "merged";
   comparison.subject = "q2";
-  comparison.ratios.slope = {.value = slope.lower, .ci95 = slope};
-  comparison.ratios.mer = {.value = lost.upper, .ci95 = lost};
+  comparison.ratios.slope.value = slope.lower;
+  comparison.ratios.slope.ci95 = slope;
+  comparison.ratios.mer.value = lost.upper;
+  comparison.ratios.mer.ci95 = lost;
   return comparison;
 }
 
