@@ -70,10 +70,10 @@ std::vector<std::string> unbalanced(const std::string& page) {
   return wrong;
 }
 
-class EverySample : public ::testing::TestWithParam<std::pair<std::string, Report>> {};
+class EverySample : public ::testing::TestWithParam<samples::Sample> {};
 
 TEST_P(EverySample, IsAWholePageWithTheVerdictAndTheDigest) {
-  const Report& report = GetParam().second;
+  const Report report = GetParam().make();
   const std::string page = page_of(report);
   EXPECT_TRUE(page.starts_with("<!DOCTYPE html>"));
   EXPECT_THAT(unbalanced(page), ::testing::IsEmpty());
@@ -86,7 +86,7 @@ TEST_P(EverySample, IsAWholePageWithTheVerdictAndTheDigest) {
 }
 
 TEST_P(EverySample, AsksForNothingFromOutside) {
-  const std::string page = without_assets(page_of(GetParam().second));
+  const std::string page = without_assets(page_of(GetParam().make()));
   EXPECT_THAT(page, HasSubstr("default-src 'none'"));
   static const std::regex kTag("<[a-z][^>]*>");
   std::string tags;  // without the text between them, which may hold anything
@@ -105,7 +105,7 @@ TEST_P(EverySample, AsksForNothingFromOutside) {
 }
 
 TEST_P(EverySample, NumbersAndPicturesAreNamed) {
-  const std::string page = page_of(GetParam().second);
+  const std::string page = page_of(GetParam().make());
   EXPECT_EQ(count(page, "<svg "),
             count(page, "role=img aria-label=") + count(page, "<svg class=p"));
   EXPECT_THAT(page, Not(HasSubstr(">nan<")));
@@ -114,7 +114,7 @@ TEST_P(EverySample, NumbersAndPicturesAreNamed) {
 
 INSTANTIATE_TEST_SUITE_P(Html, EverySample, ::testing::ValuesIn(samples::all()),
                          [](const auto& sample) {
-                           std::string name = sample.param.first;
+                           std::string name = sample.param.name;
                            std::erase(name, '-');
                            return name;
                          });

@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
     render(folder, file.parent_path().filename().string(), mg::read_report_file(file));
     return 0;
   }
-  for (const auto& [name, report] : mg::samples::all()) {
+  for (const auto& [name, make] : mg::samples::all()) {
+    const mg::Report report = make();
     render(folder, name, report);
   }
   return 0;

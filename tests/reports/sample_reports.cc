@@ -443,19 +443,19 @@ Report selftest_missed() {
   return r;
 }
 
-std::vector<std::pair<std::string, Report>> all() {
-  return {{"passing", passing()},
-          {"dropped-layer", dropped_layer()},
-          {"too-few-prompts", too_few_prompts()},
-          {"adapter-does-nothing", adapter_does_nothing()},
-          {"input-error", input_error()},
-          {"not-finite", not_finite()},
-          {"lint-only", lint_only()},
-          {"hostile", hostile()},
-          {"with-bench", with_bench()},
-          {"with-server", with_server()},
-          {"served-otherwise", served_otherwise()},
-          {"selftest-missed", selftest_missed()}};
+std::vector<Sample> all() {
+  return {{"passing", [] { return passing(); }},
+          {"dropped-layer", [] { return dropped_layer(); }},
+          {"too-few-prompts", [] { return too_few_prompts(); }},
+          {"adapter-does-nothing", [] { return adapter_does_nothing(); }},
+          {"input-error", [] { return input_error(); }},
+          {"not-finite", [] { return not_finite(); }},
+          {"lint-only", [] { return lint_only(); }},
+          {"hostile", [] { return hostile(); }},
+          {"with-bench", [] { return with_bench(); }},
+          {"with-server", [] { return with_server(); }},
+          {"served-otherwise", [] { return served_otherwise(); }},
+          {"selftest-missed", [] { return selftest_missed(); }}};
 }
 
 }  // namespace mg::samples

@@ -3,8 +3,9 @@
 // to life to show.
 #pragma once
 
+#include <functional>
+#include <ostream>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "harness/result/report.h"
@@ -52,7 +53,13 @@ Report with_server();
 /// A selftest of a right merge; one planted fault was missed, one does not apply.
 Report selftest_missed();
 
-/// Every sample by its name.
-std::vector<std::pair<std::string, Report>> all();
+/// Every sample by its name, made when asked for: each test is a program's run of its own.
+struct Sample {
+  std::string name;
+  std::function<Report()> make;
+
+  friend void PrintTo(const Sample& sample, std::ostream* out) { *out << sample.name; }
+};
+std::vector<Sample> all();
 
 }  // namespace mg::samples

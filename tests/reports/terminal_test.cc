@@ -32,7 +32,8 @@ std::string without_colours(const std::string& text) {
 // The whole screen of every sample, as a person reads it.  After an intended change, render_samples
 // writes them anew; read them before committing.
 TEST(Terminal, WholeScreens) {
-  for (const auto& [name, report] : samples::all()) {
+  for (const auto& [name, make] : samples::all()) {
+    const Report report = make();
     EXPECT_EQ(render_terminal(report, {.colour = false, .width = 100}, kFiles),
               expected(name + ".txt"))
         << name;
@@ -40,7 +41,8 @@ TEST(Terminal, WholeScreens) {
 }
 
 TEST(Terminal, EveryScreenFitsOnOneScreenAndInItsWidth) {
-  for (const auto& [name, report] : samples::all()) {
+  for (const auto& [name, make] : samples::all()) {
+    const Report report = make();
     for (const int width : {40, 60, 80, 100, 132}) {
       std::istringstream lines(render_terminal(report, {.colour = false, .width = width}, kFiles));
       int count = 0;
@@ -56,7 +58,8 @@ TEST(Terminal, EveryScreenFitsOnOneScreenAndInItsWidth) {
 }
 
 TEST(Terminal, ColoursChangeNothingElse) {
-  for (const auto& [name, report] : samples::all()) {
+  for (const auto& [name, make] : samples::all()) {
+    const Report report = make();
     const std::string plain = render_terminal(report, {.colour = false, .width = 90}, kFiles);
     const std::string coloured = render_terminal(report, {.colour = true, .width = 90}, kFiles);
     EXPECT_NE(plain, coloured) << name;

@@ -67,10 +67,10 @@ std::string xpath(const std::string& xml, const std::string& expression) {
   return out;
 }
 
-class EveryView : public ::testing::TestWithParam<std::pair<std::string, Report>> {};
+class EveryView : public ::testing::TestWithParam<samples::Sample> {};
 
 TEST_P(EveryView, TellsTheSameVerdictCountsAndDigest) {
-  const Report& report = GetParam().second;
+  const Report report = GetParam().make();
   const std::string verdict = headline(report).verdict;
   const std::string counts = counts_text(report);
   const std::string digest = text_digest(write_report_json(report));
@@ -101,7 +101,7 @@ TEST_P(EveryView, TellsTheSameVerdictCountsAndDigest) {
 }
 
 TEST_P(EveryView, IsTheSameFromTheJsonAsFromTheRun) {
-  const Report& report = GetParam().second;
+  const Report report = GetParam().make();
   const Report again = read_report_json(write_report_json(report), "sample");
   for (const ReportFormat& format : report_formats()) {
     EXPECT_EQ(rendered(report, format.name), rendered(again, format.name)) << format.name;
@@ -109,7 +109,7 @@ TEST_P(EveryView, IsTheSameFromTheJsonAsFromTheRun) {
 }
 
 TEST_P(EveryView, JunitSatisfiesTheSchemaAndIsRedWhereTheExitCodeIs) {
-  const Report& report = GetParam().second;
+  const Report report = GetParam().make();
   const std::string junit = rendered(report, "junit");
   EXPECT_EQ(violations(junit), 0) << junit;
   const auto number = [&](const std::string& expression) {
@@ -132,7 +132,7 @@ TEST_P(EveryView, JunitSatisfiesTheSchemaAndIsRedWhereTheExitCodeIs) {
 }
 
 TEST_P(EveryView, SarifNamesARuleForEachResult) {
-  const Report& report = GetParam().second;
+  const Report report = GetParam().make();
   const auto run = nlohmann::json::parse(rendered(report, "sarif"))["runs"][0];
   EXPECT_EQ(run["results"].size(), report.findings.size());
   const auto& rules = run["tool"]["driver"]["rules"];
@@ -148,13 +148,13 @@ TEST_P(EveryView, SarifNamesARuleForEachResult) {
 }
 
 TEST_P(EveryView, MarkdownIsOneScreenWithoutMarkupOfOthers) {
-  const std::string markdown = rendered(GetParam().second, "markdown");
+  const std::string markdown = rendered(GetParam().make(), "markdown");
   EXPECT_LE(std::count(markdown.begin(), markdown.end(), '\n'), 45);
   EXPECT_THAT(markdown, Not(HasSubstr("<")));
 }
 
 TEST_P(EveryView, CsvRowsHaveTheHeadersFields) {
-  const std::string csv = rendered(GetParam().second, "csv");
+  const std::string csv = rendered(GetParam().make(), "csv");
   std::vector<std::size_t> fields{1};
   bool quoted = false;
   for (const char c : csv) {
@@ -172,7 +172,7 @@ TEST_P(EveryView, CsvRowsHaveTheHeadersFields) {
 
 INSTANTIATE_TEST_SUITE_P(Views, EveryView, ::testing::ValuesIn(samples::all()),
                          [](const auto& sample) {
-                           std::string name = sample.param.first;
+                           std::string name = sample.param.name;
                            std::erase(name, '-');
                            return name;
                          });
