@@ -22,39 +22,6 @@ function(mg_unity name)
   endif()
 endfunction()
 
-# The headers that most files of a kind read, compiled once: mg_common_headers(NAME KIND). KIND: tests, cold or fast, each with
-# its compile options. With MERGEGAUGE_UNITY alone, so that the presets dev and tidy see a file's missing includes; g++ alone, for
-# whose compiled headers ccache is set up (CMakeLists.txt).
-function(mg_common_headers name kind)
-  if(NOT MERGEGAUGE_UNITY OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    return()
-  endif()
-  set(headers <algorithm> <filesystem> <fstream> <functional> <map> <memory> <optional> <sstream> <string> <variant> <vector>
-    <fmt/format.h> <nlohmann/json.hpp>)
-  set(uses fmt::fmt nlohmann_json::nlohmann_json)
-  if(kind STREQUAL "tests")
-    list(APPEND headers <gmock/gmock.h> <gtest/gtest.h>)
-    list(APPEND uses GTest::gmock)
-  endif()
-  set(owner mg_headers_${kind})
-  if(NOT TARGET ${owner})
-    add_library(${owner} OBJECT "${CMAKE_SOURCE_DIR}/cmake/common_headers.cc")
-    target_link_libraries(${owner} PRIVATE mg_options ${uses})
-    target_precompile_headers(${owner} PRIVATE ${headers})
-    if(kind STREQUAL "tests")
-      mg_test_code(${owner})
-    else()
-      set_target_properties(${owner} PROPERTIES POSITION_INDEPENDENT_CODE ON)
-    endif()
-    if(kind STREQUAL "cold")
-      mg_cold(${owner})
-    endif()
-  endif()
-  target_link_libraries(${name} PRIVATE ${uses})
-  target_compile_options(${name} PRIVATE -fpch-preprocess)  # what ccache reads then names the compiled header
-  target_precompile_headers(${name} REUSE_FROM ${owner})
-endfunction()
-
 # For what handles text, JSON and reports, whose run time nobody waits for: a third less to compile than -O3.
 function(mg_cold name)
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
@@ -74,10 +41,10 @@ function(mg_check_downward name)
   endforeach()
 endfunction()
 
-# mg_library(NAME SOURCES a.cc b.cc USES mg_core PkgTarget [SEPARATE c.cc] [COLD] [HEADERS])   a folder's static library
-# (header-only: no SOURCES); COLD as mg_cold says; HEADERS: most of its files read JSON and formatting, as COLD ones do.
+# mg_library(NAME SOURCES a.cc b.cc USES mg_core PkgTarget [SEPARATE c.cc] [COLD])   a folder's static library
+# (header-only: no SOURCES); COLD as mg_cold says.
 function(mg_library name)
-  cmake_parse_arguments(ARG "COLD;HEADERS" "" "SOURCES;SEPARATE;USES;PRIVATE_USES" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;SEPARATE;USES;PRIVATE_USES" ${ARGN})
   mg_check_downward(${name} ${ARG_USES} ${ARG_PRIVATE_USES})
   if(ARG_SOURCES)
     add_library(${name} STATIC ${ARG_SOURCES} ${ARG_SEPARATE})
@@ -87,9 +54,6 @@ function(mg_library name)
     set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     if(ARG_COLD)
       mg_cold(${name})
-      mg_common_headers(${name} cold)
-    elseif(ARG_HEADERS)
-      mg_common_headers(${name} fast)
     endif()
   else()
     add_library(${name} INTERFACE)
@@ -99,7 +63,7 @@ function(mg_library name)
 endfunction()
 
 # mg_test(NAME SOURCES a_test.cc USES mg_io LABELS fast)   a GoogleTest program; its cases appear in CTest one by one
-# Labels: fast (default) golden slow gpu real; threads beside one of them where the thread sanitizer should look too.
+# Labels: fast (default) golden slow gpu real emulated; threads beside one of them where the thread sanitizer should look too.
 add_custom_target(thread_tests)
 function(mg_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;USES;LABELS" ${ARGN})
@@ -114,7 +78,6 @@ function(mg_test name)
   target_link_libraries(${name} PRIVATE mg_options ${ARG_USES} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE MG_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
   mg_test_code(${name})
-  mg_common_headers(${name} tests)
   if("threads" IN_LIST ARG_LABELS)
     add_dependencies(thread_tests ${name})
   endif()
@@ -145,7 +108,6 @@ function(mg_fuzz name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE mg_options ${ARG_USES})
   mg_test_code(${name})
-  mg_common_headers(${name} tests)
   add_dependencies(fuzzers ${name})
   if(MERGEGAUGE_FUZZERS)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)

@@ -22,6 +22,9 @@ import llama_cpp
 from against_transformers import run
 
 
+WITHOUT = ["--forced-tokens", "0", "--floor-tokens", "0"]  # what llama-perplexity does not compute either
+
+
 def compare(args, folder):
     models = {name: llama_cpp.convert(args, os.path.join(args.models, name), os.path.join(folder, name + ".gguf"))
               for name in ("base", "merged")}
@@ -40,12 +43,10 @@ def compare(args, folder):
                                   "anonymous": max(r["anonymous"] for r in three), "resident": max(r["resident"] for r in three)})
         if turn == 0:
             llama_cpp.write_suite(logits, suite)
-        own = [args.mergegauge, "compare", "--suite", suite, "--json", report, "--no-digests", "--threads", str(args.threads)]
-        for name in ("base", "adapter", "merged"):
-            own += [f"--{name}", os.path.join(args.models, name)]
-        runs["mergegauge"].append(run(own + ["--forced-tokens", "0", "--floor-tokens", "0"], os.devnull))
         if turn == 0:
-            agree(report, kl)
+            agree({name: own_kl(args, suite, name, report) for name in kl}, kl)
+        own = own_command(args, suite, "merged", report)
+        runs["mergegauge"].append(run(own + WITHOUT, os.devnull))
         runs["with drift and floor"].append(run(own, os.devnull))
     median = {name: {key: statistics.median(r[key] for r in results) for key in results[0]} for name, results in runs.items()}
     yardstick = median["llama.cpp"]
@@ -57,16 +58,27 @@ def compare(args, folder):
     print(f"logits on disk for llama.cpp: {os.path.getsize(logits) / 1e6:.0f} MB")
 
 
-def agree(report, theirs):
-    """KL(adapter || base) on the rows that both score; merged's is below what llama.cpp's arithmetic and 16 bits resolve."""
+def own_command(args, suite, subject, report):
+    """`subject` (merged or base) held against base + adapter."""
+    models = [f"--{name}={os.path.join(args.models, folder)}" for name, folder in
+              (("base", "base"), ("adapter", "adapter"), ("merged", subject))]
+    return [args.mergegauge, "compare", *models, "--suite", suite, "--json", report, "--no-digests", "--threads", str(args.threads)]
+
+
+def own_kl(args, suite, subject, report):
+    """Mean KL(adapter || subject) of the rows that llama.cpp scores too."""
+    run(own_command(args, suite, subject, report) + WITHOUT, os.devnull)
     with open(report) as file:
-        pairs = {c["subject"]: c for c in json.load(file)["comparisons"] if c["reference"] == "adapter"}
-    for name in ("merged", "base"):
-        own = next(s for s in pairs[name]["slices"] if s["name"] == "scored")["metrics"]["kl"]["mean"]
-        print(f"mean KL(adapter || {name}) of the scored rows: {own:.6g} here, {theirs[name][0]:.6g} ± {1.96 * theirs[name][1]:.2g} "
-              "there")
-        if name == "base" and not abs(own - theirs[name][0]) <= 0.02 * own:
-            sys.exit("the two do not compute the same: nothing else is reported")
+        pair = next(c for c in json.load(file)["comparisons"] if c["reference"] == "adapter")
+    return next(s for s in pair["slices"] if s["name"] == "scored")["metrics"]["kl"]["mean"]
+
+
+def agree(own, theirs):
+    """merged's KL is below what llama.cpp's arithmetic and 16 bits resolve; base's must be the same."""
+    for name, (mean, error) in theirs.items():
+        print(f"mean KL(adapter || {name}) of the scored rows: {own[name]:.6g} here, {mean:.6g} ± {1.96 * error:.2g} there")
+    if not abs(own["base"] - theirs["base"][0]) <= 0.02 * own["base"]:
+        sys.exit("the two do not compute the same: nothing else is reported")
 
 
 def bench(args, folder):
