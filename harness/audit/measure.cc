@@ -306,47 +306,18 @@ TargetMeasure measure_rows(const TargetViews& views, std::int64_t begin, std::in
       measurer.run(row, std::min(end, row + block));
     }
   }
-  const MergeSums& sums = measurer.sums();
-  out.weight_square = sums.weight_square;
-  out.delta_square = sums.delta_square;
-  out.residual_delta = sums.residual_delta;
-  out.residual_square = sums.residual_square;
-  out.step_square = sums.step_square;
-  out.error_step = sums.error_step;
-  out.error_square = sums.error_square;
-  out.noise_square = sums.noise_square;
-  out.max_merged = sums.max_merged;
-  out.max_expected = sums.max_expected;
-  out.nonzero_delta = sums.nonzero_delta;
-  out.unchanged = sums.unchanged;
-  out.changed = sums.changed;
-  out.differing = sums.differing;
-  out.subnormal = sums.subnormal;
+  static_cast<MergeSums&>(out) = measurer.sums();
   out.ulp_histogram[0] = out.elements - out.differing - out.non_finite;
   return out;
 }
 
 void TargetMeasure::add(const TargetMeasure& later) {
+  MergeSums::add(later);
   elements += later.elements;
-  nonzero_delta += later.nonzero_delta;
-  unchanged += later.unchanged;
-  changed += later.changed;
-  differing += later.differing;
   unexplained += later.unexplained;
   non_finite += later.non_finite;
   unusable += later.unusable;
   overflow += later.overflow;
-  subnormal += later.subnormal;
-  weight_square += later.weight_square;
-  delta_square += later.delta_square;
-  residual_delta += later.residual_delta;
-  residual_square += later.residual_square;
-  step_square += later.step_square;
-  error_step += later.error_step;
-  error_square += later.error_square;
-  noise_square += later.noise_square;
-  max_merged = std::max(max_merged, later.max_merged);
-  max_expected = std::max(max_expected, later.max_expected);
   scale_low = std::max(scale_low, later.scale_low);
   scale_high = std::min(scale_high, later.scale_high);
   for (std::size_t i = 0; i < kBuckets; ++i) {

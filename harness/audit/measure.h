@@ -35,31 +35,17 @@ struct ElementSample {
   double expected = 0;
 };
 
-struct TargetMeasure {
+/// Figures of a target or of some of its rows; W base, M merged, D delta, P rounded re-merge.
+struct TargetMeasure : MergeSums {
   static constexpr std::size_t kSamples = 8;
   static constexpr std::size_t kBuckets = 8;
 
   std::int64_t elements = 0;
-  std::int64_t nonzero_delta = 0;
-  std::int64_t unchanged = 0;    // merged == base although the delta is not zero
-  std::int64_t changed = 0;      // merged != base
-  std::int64_t differing = 0;    // merged != one correct rounding of base + D
-  std::int64_t unexplained = 0;  // ... by more than FP32 arithmetic in any order can do
-  std::int64_t non_finite = 0;   // in merged
-  std::int64_t unusable = 0;     // base, D or the expected value not finite
-  std::int64_t overflow = 0;     // expected value too large for the merged dtype
-  std::int64_t subnormal = 0;    // merged, not zero
-  // Sums over the finite elements; W base, M merged, D delta, P rounded re-merge.
-  double weight_square = 0;    // W*W
-  double delta_square = 0;     // D*D
-  double residual_delta = 0;   // (M-W-D)*D
-  double residual_square = 0;  // (M-W-D)^2
-  double step_square = 0;      // (P-W)^2
-  double error_step = 0;       // (M-P)*(P-W)
-  double error_square = 0;     // (M-P)^2
-  double noise_square = 0;     // (P-W-D)^2: what the store itself costs
-  double max_merged = 0;       // largest magnitudes
-  double max_expected = 0;     // of W + D, before rounding
+  std::int64_t unexplained =
+      0;                        // M differs from P by more than FP32 arithmetic in any order can do
+  std::int64_t non_finite = 0;  // in merged
+  std::int64_t unusable = 0;    // base, D or the expected value not finite
+  std::int64_t overflow = 0;    // expected value too large for the merged dtype
   // Multiples of the adapter's own scale that every element allows, one rounding assumed; the
   // bounds cross where none does.  Not set with DoRA, whose norm moves with the scale.
   double scale_low = -kNoBound;
