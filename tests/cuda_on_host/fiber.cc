@@ -5,10 +5,31 @@
 #include <new>
 #include <utility>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace mg::cuda_on_host {
 namespace {
 
 namespace context = boost::context;
+
+#if defined(__SANITIZE_ADDRESS__)
+void start_switch(void** fake, const void* bottom, std::size_t bytes) {
+  __sanitizer_start_switch_fiber(fake, bottom, bytes);
+}
+void finish_switch(void* fake, const void** bottom, std::size_t* bytes) {
+  __sanitizer_finish_switch_fiber(fake, bottom, bytes);
+}
+/// The sanitizer keeps the marks around a dead fiber's variables, whatever is mapped there next.
+void forget_frames(void* stack) {
+  __asan_unpoison_memory_region(stack, kStackBytes);
+}
+#else
+void start_switch(void** /*fake*/, const void* /*bottom*/, std::size_t /*bytes*/) {}
+void finish_switch(void* /*fake*/, const void** /*bottom*/, std::size_t* /*bytes*/) {}
+void forget_frames(void* /*stack*/) {}
+#endif
 
 /// Hands out the pool's stacks in the way Boost.Context asks for them.
 struct PoolAllocator {
@@ -22,21 +43,11 @@ struct PoolAllocator {
     return sctx;
   }
   void deallocate(context::stack_context& sctx) const noexcept {
-    pool->give_back(static_cast<char*>(sctx.sp) - kStackBytes);
+    void* bottom = static_cast<char*>(sctx.sp) - kStackBytes;
+    forget_frames(bottom);
+    pool->give_back(bottom);
   }
 };
-
-#if defined(__SANITIZE_ADDRESS__)
-void start_switch(void** fake, const void* bottom, std::size_t bytes) {
-  __sanitizer_start_switch_fiber(fake, bottom, bytes);
-}
-void finish_switch(void* fake, const void** bottom, std::size_t* bytes) {
-  __sanitizer_finish_switch_fiber(fake, bottom, bytes);
-}
-#else
-void start_switch(void** /*fake*/, const void* /*bottom*/, std::size_t /*bytes*/) {}
-void finish_switch(void* /*fake*/, const void** /*bottom*/, std::size_t* /*bytes*/) {}
-#endif
 
 }  // namespace
 
